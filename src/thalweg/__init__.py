@@ -1,0 +1,36 @@
+"""Thalweg: a deep-learning system whose compiler turns a training step into one native program."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from thalweg import errors
+from thalweg.graph.dtype import (
+    DType,
+    bfloat16,
+    bool_,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+    uint32,
+)
+from thalweg.settings import settings
+from thalweg.tensor import functions as _functions
+from thalweg.tensor import random
+from thalweg.tensor.compile import compile, rows, steps
+from thalweg.tensor.tensor import Parameter, Tensor, asarray, tensor
+from thalweg.tensor.transforms import (
+    checkpoint,
+    custom_gradient,
+    debug_nans,
+    grad,
+    value_and_grad,
+)
+
+__version__ = "0.1.0"
+globals().update(_functions.FUNCTIONS)

@@ -1,0 +1,1 @@
+"""The graph: dtypes, shapes, operation records, nodes, rewriting, signatures and printing."""

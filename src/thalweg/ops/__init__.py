@@ -1,0 +1,1 @@
+"""Operations: one record each, and the functions that apply them to nodes."""

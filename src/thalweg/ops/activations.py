@@ -1,0 +1,105 @@
+"""Activations: the functions between the layers, composed of simpler operations."""
+
+from __future__ import annotations
+
+import math
+
+from thalweg.graph.dtype import to_float
+from thalweg.graph.node import Node
+from thalweg.ops import elementwise as e
+from thalweg.ops import reductions as r
+from thalweg.ops.elementwise import relu, sigmoid, tanh
+from thalweg.ops.identity import stop_gradient
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
+
+
+def step(x: Node) -> Node:
+    """1 where x >= 0, else 0: Rosenblatt's perceptron. Its gradient is 0 everywhere."""
+    return e.astype(e.greater_equal(x, 0), to_float(x.dtype))
+
+
+def leaky_relu(x: Node, slope: float = 0.01) -> Node:
+    """x where positive, else ``slope * x`` (Maas et al. 2013)."""
+    return e.where(e.greater(x, 0), x, e.multiply(x, slope))
+
+
+def elu(x: Node, alpha: float = 1.0) -> Node:
+    """x where positive, else ``alpha * (exp(x) - 1)`` (arXiv:1511.07289)."""
+    return e.where(e.greater(x, 0), x, e.multiply(e.expm1(e.minimum(x, 0)), alpha))
+
+
+def selu(x: Node) -> Node:
+    """Scaled ELU that keeps mean 0 and variance 1 (arXiv:1706.02515)."""
+    return e.multiply(elu(x, SELU_ALPHA), SELU_SCALE)
+
+
+def silu(x: Node) -> Node:
+    """x * sigmoid(x), also known as swish (arXiv:1606.08415, arXiv:1710.05941)."""
+    return e.multiply(x, sigmoid(x))
+
+
+def gelu(x: Node, approximate: bool = False) -> Node:
+    """x times the normal distribution function of x, exactly or by tanh (arXiv:1606.08415)."""
+    if approximate:
+        inner = e.multiply(e.add(x, e.multiply(0.044715, e.multiply(x, e.square(x)))),
+                           math.sqrt(2 / math.pi))  # fmt: skip
+        return e.multiply(e.multiply(x, 0.5), e.add(tanh(inner), 1))
+    return e.multiply(e.multiply(x, 0.5), e.add(e.erf(e.multiply(x, math.sqrt(0.5))), 1))
+
+
+def softplus(x: Node, beta: float = 1.0) -> Node:
+    """log(1 + exp(beta * x)) / beta, without overflow."""
+    z = x if beta == 1.0 else e.multiply(x, beta)
+    y = e.add(relu(z), e.log1p(e.exp(e.negative(e.abs(z)))))
+    return y if beta == 1.0 else e.divide(y, beta)
+
+
+def log_sigmoid(x: Node) -> Node:
+    """log(sigmoid(x)), without overflow."""
+    return e.negative(softplus(e.negative(x)))
+
+
+def softsign(x: Node) -> Node:
+    """x / (1 + abs(x))."""
+    return e.divide(x, e.add(e.abs(x), 1))
+
+
+def hard_sigmoid(x: Node) -> Node:
+    """clip(x / 6 + 1/2, 0, 1)."""
+    return e.clip(e.add(e.multiply(x, 1 / 6), 0.5), 0, 1)
+
+
+def hard_tanh(x: Node) -> Node:
+    """clip(x, -1, 1)."""
+    return e.clip(x, -1, 1)
+
+
+def hard_swish(x: Node) -> Node:
+    """x * clip(x + 3, 0, 6) / 6 (arXiv:1905.02244)."""
+    return e.multiply(x, hard_sigmoid(x))
+
+
+def relu6(x: Node) -> Node:
+    """clip(x, 0, 6)."""
+    return e.clip(x, 0, 6)
+
+
+def mish(x: Node) -> Node:
+    """x * tanh(softplus(x)) (arXiv:1908.08681)."""
+    return e.multiply(x, tanh(softplus(x)))
+
+
+def softmax(x: Node, axis: int = -1) -> Node:
+    """exp(x) / sum(exp(x)) along an axis, without overflow."""
+    x = e.astype(x, to_float(x.dtype))
+    top = stop_gradient(r.max(x, axis, keepdims=True))
+    powers = e.exp(e.subtract(x, top))
+    return e.divide(powers, r.sum(powers, axis, keepdims=True))
+
+
+def log_softmax(x: Node, axis: int = -1) -> Node:
+    """log(softmax(x)) along an axis, without overflow."""
+    x = e.astype(x, to_float(x.dtype))
+    centred = e.subtract(x, stop_gradient(r.max(x, axis, keepdims=True)))
+    return e.subtract(centred, e.log(r.sum(e.exp(centred), axis, keepdims=True)))

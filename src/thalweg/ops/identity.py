@@ -1,0 +1,67 @@
+"""Operations that hand their first input on: they mark where differentiation does other things."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from thalweg.graph.node import Node
+from thalweg.graph.rewrite import substitute, topological
+from thalweg.ops.record import define
+
+BackwardRule = Callable[..., "Sequence[Node | None]"]
+_serial = itertools.count()
+
+
+def _same(x: Node, *_: Node, **__: Any) -> tuple[Any, Any]:
+    return x.shape, x.dtype
+
+
+def _first(xp: Any, x: Any, *_: Any, **__: Any) -> Any:
+    return x
+
+
+STOP = define(
+    "stop_gradient", "identity", "The same value, through which no gradient flows.",
+    _same, _first, lambda node, g: (None,),
+)  # fmt: skip
+BARRIER = define(
+    "barrier", "identity",
+    "The same value, that is not shared with its source: what follows is computed anew.",
+    _same, _first, lambda node, g: (g,),
+)  # fmt: skip
+CUSTOM = define(
+    "custom_gradient", "identity", "The first input, whose gradient the user's rule gives.",
+    _same, _first,
+    lambda node, g: (None, *node.attrs["_backward"](g, *node.inputs[1:])),
+)  # fmt: skip
+
+
+def stop_gradient(x: Node) -> Node:
+    """The same value, through which no gradient flows."""
+    return STOP(x)
+
+
+def custom(y: Node, inputs: Sequence[Node], backward: BackwardRule) -> Node:
+    """``y`` with the gradients that ``backward(g, *inputs)`` gives for each of the inputs."""
+    return CUSTOM(STOP(y), *inputs, _backward=backward)
+
+
+def checkpoint(
+    y: Node, inputs: Sequence[Node],
+    differentiate: Callable[[Node, Node, Sequence[Node]], Sequence[Node | None]],
+) -> Node:  # fmt: skip
+    """``y`` whose gradient computes the nodes between ``inputs`` and ``y`` again.
+
+    Chen et al., "Training deep nets with sublinear memory cost", arXiv:1604.06174.
+    """
+    between = {id(n) for n in topological([y])}
+    inside = [n for n in inputs if id(n) in between]
+
+    def backward(g: Node, *_: Node) -> Sequence[Node | None]:
+        fresh = [BARRIER(n, serial=next(_serial)) for n in inside]
+        again = substitute([y], {id(n): f for n, f in zip(inside, fresh, strict=True)})[0]
+        return differentiate(again, g, fresh)
+
+    return custom(y, inside, backward)

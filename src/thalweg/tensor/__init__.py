@@ -1,0 +1,1 @@
+"""Tensors: values and placeholders, functions on them, gradients and compilation."""

@@ -1,0 +1,534 @@
+"""The Tensor: an array of numbers, or a placeholder for one while a function is being captured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from thalweg.backends import reference
+from thalweg.errors import ArgumentError, DTypeError, NumericsError, ShapeError, TraceError, where
+from thalweg.graph.dtype import DEFAULT_FLOAT, DType, as_dtype
+from thalweg.graph.node import Node
+from thalweg.graph.shape import Shape
+from thalweg.ops import elementwise as e
+from thalweg.ops import indexing, record
+from thalweg.ops.record import leaf
+from thalweg.tensor.context import context, storage_epoch
+
+Array = np.ndarray[Any, Any]
+
+
+class Tensor:
+    """An n-dimensional array of numbers of one dtype.
+
+    Made by ``tw.tensor``, ``tw.zeros`` and their like. Operators and functions follow the Python
+    array API standard and NumPy. Outside of ``compile`` every operation runs at once.
+
+    >>> import thalweg as tw
+    >>> x = tw.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> (x @ x.T).sum(axis=1)
+    Tensor([16., 36.], dtype=float32)
+    """
+
+    __slots__ = ("__weakref__", "_node")
+    __array_priority__ = 1000  # NumPy arrays on the left leave the operation to us
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    # --- what it is -----------------------------------------------------------------------
+
+    @property
+    def shape(self) -> Shape:
+        """Size of each axis."""
+        return self._node.shape
+
+    @property
+    def dtype(self) -> DType:
+        """Type of the elements."""
+        return self._node.dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self._node.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return self._node.size
+
+    @property
+    def T(self) -> Tensor:
+        """The last two axes exchanged; of a vector, itself."""
+        return permuted(self) if self.ndim > 1 else self
+
+    mT = T
+
+    # --- values ---------------------------------------------------------------------------
+
+    def _value(self, what: str) -> Array:
+        value = self._node.value
+        if value is None:
+            raise TraceError(
+                f"{what} needs the numbers of a tensor of shape {self.shape}, which are not known "
+                "while a compiled function is being captured. Return the tensor and look at it "
+                "outside; use thalweg.where in place of `if`; or pass the number that decides as a "
+                f"Python argument. {where()}"
+            )
+        return value
+
+    def numpy(self) -> Array:
+        """Return a copy as a NumPy array (bfloat16 as that of ml_dtypes)."""
+        return self._value("numpy()").copy()
+
+    def item(self) -> bool | int | float:
+        """Return the only element as a Python number."""
+        value = self._value("item()")
+        if value.size != 1:
+            raise ShapeError(f"item() needs one element, the shape is {self.shape}. {where()}")
+        return value.item()  # type: ignore[no-any-return]
+
+    def tolist(self) -> Any:
+        """Return the elements as nested lists of Python numbers."""
+        return self._value("tolist()").tolist()
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return self._value("a conversion to NumPy").astype(dtype or self.dtype.numpy, copy=True)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.numpy().__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+    def __bool__(self) -> bool:
+        if self._node.value is None:
+            raise TraceError(
+                "`if`, `while`, `and`, `or` and `not` on a tensor cannot be captured: its numbers "
+                "are not known yet. Use thalweg.where(condition, a, b) for a choice between "
+                "values, tw.logical_and and its like for logic, or pass the condition as a Python "
+                f"bool (the function is then compiled once for each). {where()}"
+            )
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self._scalar("float()"))
+
+    def __int__(self) -> int:
+        return int(self._scalar("int()"))
+
+    def __index__(self) -> int:
+        if self.dtype.is_float:
+            raise DTypeError(f"a tensor of {self.dtype.name} is not a whole number. {where()}")
+        return int(self._scalar("an index"))
+
+    def _scalar(self, what: str) -> Any:
+        self._value(what)
+        return self.item()
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise ShapeError(f"len() of a tensor without axes. {where()}")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __repr__(self) -> str:
+        value = self._node.value
+        if value is None:
+            return f"Tensor(captured, shape={self.shape}, dtype={self.dtype.name})"
+        shown = value.astype(np.float32) if self.dtype.name == "bfloat16" else value
+        text = np.array2string(shown, separator=", ", prefix="Tensor(", threshold=200)
+        return f"{type(self).__name__}({text}, dtype={self.dtype.name})"
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __copy__(self) -> Tensor:
+        return copied(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return copied(self)
+
+    def __reduce__(self) -> Any:
+        return (_restored, (type(self), self.numpy()))
+
+    # --- state ----------------------------------------------------------------------------
+
+    def assign(self, value: Any) -> None:
+        """Replace the numbers by others of the same shape; they are converted to this dtype.
+
+        Inside a compiled function this makes the tensor state that the program updates in place.
+
+        Raises:
+            ShapeError: the shapes differ.
+        """
+        node = lift(value)
+        node = node if isinstance(node, Node) else record.to_node(node)
+        if node.shape != self.shape:
+            raise ShapeError(
+                f"assign: the tensor has shape {self.shape}, the new value {node.shape}; "
+                f"they must be equal. {where()}"
+            )
+        node = record.cast_node(node, self.dtype)
+        if context.recorder is not None:
+            context.recorder.write(self, node)
+        else:
+            self._replace(np.array(reference.evaluate([node])[0], order="C"))
+
+    def _replace(self, value: Array) -> None:
+        """Take over a buffer that nothing else uses."""
+        self._node = leaf(value)
+        storage_epoch.advance()
+
+    # --- indexing -------------------------------------------------------------------------
+
+    def __getitem__(self, key: Any) -> Tensor:
+        parts = key if isinstance(key, tuple) else (key,)
+        mask = next((p for p in parts if _is_mask(p)), None)
+        if mask is not None and context.recorder is None:
+            numbers = tuple(np.asarray(p) if isinstance(p, Tensor) else p for p in parts)
+            places = np.arange(self.size).reshape(self.shape)[numbers]
+            return finish(indexing.take(lift(self), leaf(np.asarray(places))))
+        lifted = tuple(_lift_index(p) for p in parts)
+        return finish(indexing.getitem(lift(self), lifted))
+
+    # --- operators (methods of the same names as functions are added in functions.py) -----
+
+    def __add__(self, other: Any) -> Tensor:
+        return binary(e.add, self, other)
+
+    def __radd__(self, other: Any) -> Tensor:
+        return binary(e.add, other, self)
+
+    def __sub__(self, other: Any) -> Tensor:
+        return binary(e.subtract, self, other)
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return binary(e.subtract, other, self)
+
+    def __mul__(self, other: Any) -> Tensor:
+        return binary(e.multiply, self, other)
+
+    def __rmul__(self, other: Any) -> Tensor:
+        return binary(e.multiply, other, self)
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return binary(e.divide, self, other)
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return binary(e.divide, other, self)
+
+    def __floordiv__(self, other: Any) -> Tensor:
+        return binary(e.floor_divide, self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return binary(e.floor_divide, other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return binary(e.remainder, self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return binary(e.remainder, other, self)
+
+    def __pow__(self, other: Any) -> Tensor:
+        return binary(_power, self, other)
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return binary(e.power, other, self)
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return binary(_matmul, self, other)
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return binary(_matmul, other, self)
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return binary(e.equal, self, other)
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return binary(e.not_equal, self, other)
+
+    def __lt__(self, other: Any) -> Tensor:
+        return binary(e.less, self, other)
+
+    def __le__(self, other: Any) -> Tensor:
+        return binary(e.less_equal, self, other)
+
+    def __gt__(self, other: Any) -> Tensor:
+        return binary(e.greater, self, other)
+
+    def __ge__(self, other: Any) -> Tensor:
+        return binary(e.greater_equal, self, other)
+
+    def __and__(self, other: Any) -> Tensor:
+        return binary(e.bitwise_and, self, other)
+
+    __rand__ = __and__
+
+    def __or__(self, other: Any) -> Tensor:
+        return binary(e.bitwise_or, self, other)
+
+    __ror__ = __or__
+
+    def __xor__(self, other: Any) -> Tensor:
+        return binary(e.bitwise_xor, self, other)
+
+    __rxor__ = __xor__
+
+    def __lshift__(self, other: Any) -> Tensor:
+        return binary(e.bitwise_left_shift, self, other)
+
+    def __rshift__(self, other: Any) -> Tensor:
+        return binary(e.bitwise_right_shift, self, other)
+
+    def __neg__(self) -> Tensor:
+        return finish(e.negative(lift(self)))
+
+    def __pos__(self) -> Tensor:
+        return self
+
+    def __abs__(self) -> Tensor:
+        return finish(e.abs(lift(self)))
+
+    def __invert__(self) -> Tensor:
+        return finish(e.bitwise_invert(lift(self)))
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+def _power(a: Any, b: Any) -> Node:
+    if isinstance(b, (int, float)) and not isinstance(b, bool) and isinstance(a, Node):
+        if b == 2:
+            return e.square(a)
+        if b == 1:
+            return a
+        if b == 0.5 and a.dtype.is_float:
+            return e.sqrt(a)
+        if b == 3:
+            return e.multiply(a, e.square(a))
+    return e.power(a, b)
+
+
+def _matmul(a: Any, b: Any) -> Node:
+    from thalweg.ops.contraction import matmul
+
+    return matmul(a, b)
+
+
+def permuted(x: Tensor) -> Tensor:
+    """Return a tensor with its last two axes exchanged."""
+    from thalweg.ops.movement import matrix_transpose
+
+    return finish(matrix_transpose(lift(x)))
+
+
+def _is_mask(part: Any) -> bool:
+    if isinstance(part, Tensor):
+        return part.dtype.kind == "bool"
+    return isinstance(part, np.ndarray) and part.dtype == np.bool_
+
+
+def _lift_index(part: Any) -> Any:
+    if isinstance(part, Tensor) and part.ndim == 0 and part._node.value is not None:
+        return int(part) if context.recorder is None else lift(part)
+    if isinstance(part, (Tensor, np.ndarray)):
+        return lift(part)
+    if isinstance(part, list):
+        return indexing.array(np.asarray(part))
+    return part
+
+
+# --- between tensors and nodes -----------------------------------------------------------------
+
+
+def lift(value: Any) -> Any:
+    """Return what the functions of ``ops`` take for a user's value: nodes and Python numbers."""
+    if isinstance(value, Tensor):
+        if context.recorder is not None:
+            return context.recorder.read(value)
+        if value._node.value is None:
+            raise TraceError(
+                f"a tensor of shape {value.shape} was kept from inside a compiled function; it has "
+                f"no numbers. Return it from the function instead of storing it. {where()}"
+            )
+        return value._node
+    if isinstance(value, (bool, int, float)):
+        return value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, np.generic):
+        value = np.asarray(value)
+    if isinstance(value, np.ndarray):
+        as_dtype(value.dtype)
+        return leaf(value) if context.recorder is None else context.recorder.read_array(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(lift(v) for v in value)
+    if hasattr(value, "__thalweg_node__"):
+        return value.__thalweg_node__()
+    if hasattr(value, "__dlpack__") and hasattr(value, "shape"):
+        return lift(np.from_dlpack(value))
+    return value
+
+
+def finish(node: Node) -> Tensor:
+    """Return a tensor for a new node, computed at once unless a function is being captured."""
+    if context.recorder is not None:
+        return Tensor(node)
+    fresh = node.value is None
+    value = reference.evaluate([node], check_finite if context.debug_nans else None)[0]
+    if context.gradient_depth:
+        return Tensor(node)
+    if not fresh or value.base is not None or node.op.kind in ("movement", "identity"):
+        value = value.copy()
+    return Tensor(leaf(value))
+
+
+def check_finite(node: Node, value: Array) -> None:
+    """Raise NumericsError if a value holds a NaN or an infinity; names layer, operation, line."""
+    if node.op.kind == "leaf" or not node.dtype.is_float:
+        return
+    wide = value.astype(np.float32) if node.dtype.bits == 16 else value
+    if not np.isfinite(wide).all():
+        kind = "a NaN" if np.isnan(wide).any() else "an infinity"
+        layer = f" in layer {'.'.join(node.scope)}" if node.scope else ""
+        inputs = ", ".join(
+            f"{i.dtype.name}{list(i.shape)}"
+            + (" (holds NaN or infinity already)" if not _finite(i) else "")
+            for i in node.inputs
+        )
+        raise NumericsError(
+            f"operation {node.op.name}{layer} made {kind} from {inputs or 'nothing'} "
+            f"{where(node.origin)}"
+        )
+
+
+def _finite(node: Node) -> bool:
+    value = node.value
+    if value is None or not node.dtype.is_float:
+        return True
+    return bool(np.isfinite(value.astype(np.float32)).all())
+
+
+def binary(function: Callable[..., Node], a: Any, b: Any) -> Any:
+    """Apply a function of two operands; leave operands of foreign types to them."""
+    left, right = lift(a), lift(b)
+    for given, lifted in ((a, left), (b, right)):
+        if not isinstance(lifted, (Node, bool, int, float)):
+            if given is None or isinstance(given, (str, bytes, list, tuple, dict)):
+                raise DTypeError(
+                    f"{function.__name__}: {given!r} is not a tensor or a number; "
+                    f"convert it with thalweg.tensor first. {where()}"
+                )
+            return NotImplemented
+    return finish(function(left, right))
+
+
+def copied(x: Tensor) -> Tensor:
+    """Return a tensor of the same kind with its own copy of the numbers."""
+    return _restored(type(x), x.numpy())
+
+
+def _restored(kind: type[Tensor], value: Array) -> Tensor:
+    return kind(leaf(value))
+
+
+def tensor(data: Any, dtype: Any = None) -> Tensor:
+    """Return a tensor with a copy of the data.
+
+    ``data``: a number, nested lists, a NumPy array, a tensor, or whatever speaks DLPack. Python
+    floats become float32, whole numbers int64, NumPy arrays keep their dtype, unless ``dtype`` says
+    otherwise.
+
+    Raises:
+        DTypeError: the data are not numbers of a known dtype.
+        ShapeError: nested lists of unequal length.
+
+    >>> tensor([[1, 2], [3, 4]]).dtype
+    thalweg.int64
+    """
+    if isinstance(data, Tensor):
+        y = finish(lift(data))
+        return y if dtype is None else finish(e.astype(lift(y), dtype))
+    if isinstance(data, (list, tuple)) and _holds_tensors(data):
+        from thalweg.ops.movement import stack
+
+        parts = [tensor(d, dtype) for d in data]
+        return finish(stack([lift(p) for p in parts]))
+    foreign = hasattr(data, "__array__") or hasattr(data, "__dlpack__")
+    try:
+        array = np.asarray(data)
+    except ValueError as error:
+        raise ShapeError(
+            f"tensor: nested lists must have equal lengths at each level ({error}). {where()}"
+        ) from None
+    if dtype is None and not foreign:
+        kinds = {"f": DEFAULT_FLOAT.numpy, "i": np.dtype(np.int64), "b": np.dtype(np.bool_)}
+        array = array.astype(kinds.get(array.dtype.kind, array.dtype))
+        if array.size == 0:
+            array = array.astype(DEFAULT_FLOAT.numpy)
+    try:
+        kind = as_dtype(array.dtype if dtype is None else dtype)
+        array = np.array(array, dtype=kind.numpy, order="C", copy=True)
+    except (DTypeError, TypeError, ValueError):
+        raise DTypeError(
+            f"tensor: cannot hold {type(data).__name__} of NumPy dtype {array.dtype} as numbers"
+            f"{'' if dtype is None else f' of {dtype}'}. {where()}"
+        ) from None
+    if context.recorder is not None:
+        return Tensor(indexing.array(array))
+    return Tensor(leaf(array))
+
+
+asarray = tensor
+
+
+def _holds_tensors(data: Sequence[Any]) -> bool:
+    return any(
+        isinstance(d, Tensor) or (isinstance(d, (list, tuple)) and _holds_tensors(d)) for d in data
+    )
+
+
+def constant_tensor(array: Array) -> Tensor:
+    """Return a tensor that owns ``array``, outside of any recording: new state."""
+    if not array.flags.c_contiguous or not array.flags.writeable:
+        raise ArgumentError("state must be a C-contiguous, writeable array")
+    return Tensor(leaf(array))
+
+
+class Parameter(Tensor):
+    """A tensor that training changes.
+
+    ``trainable``: whether gradients are taken with respect to it.
+
+    >>> Parameter.of(np.zeros((2, 2), np.float32)).trainable
+    True
+    """
+
+    __slots__ = ("_trainable",)
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self._trainable = True
+
+    @classmethod
+    def of(cls, array: Array, trainable: bool = True) -> Parameter:
+        """Return a parameter with a copy of an array."""
+        made = cls(leaf(np.array(array, order="C")))
+        made._trainable = trainable
+        return made
+
+    @property
+    def trainable(self) -> bool:
+        """Whether gradients are taken with respect to it."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        from thalweg.tensor.context import structure_epoch
+
+        self._trainable = bool(value)
+        structure_epoch.advance()

@@ -1,0 +1,243 @@
+"""Transforms of functions: gradients, custom rules, recomputation, looking for NaN."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from thalweg import autodiff, trees
+from thalweg.errors import ArgumentError, GradientError, where
+from thalweg.graph.node import Node
+from thalweg.ops import identity
+from thalweg.ops.record import full
+from thalweg.tensor.context import context
+from thalweg.tensor.tensor import Tensor, finish, lift, tensor
+
+Function = Callable[..., Any]
+
+
+@contextmanager
+def _keeping_graphs() -> Iterator[None]:
+    context.gradient_depth += 1
+    try:
+        yield
+    finally:
+        context.gradient_depth -= 1
+
+
+def _is_module(value: Any) -> bool:
+    return hasattr(value, "trainable_parameters")
+
+
+def _sources(argument: Any, position: int) -> tuple[list[Tensor], Any, Any]:
+    """Return the tensors to differentiate by, the argument to call with, and how to rebuild."""
+    if _is_module(argument):
+        named = argument.trainable_parameters()
+        return list(named.values()), argument, trees.flatten(named)[1]
+    leaves, structure = trees.flatten(argument)
+    made = []
+    for value in leaves:
+        if isinstance(value, (bool, int, str)) or not isinstance(value, float):
+            value = value if isinstance(value, Tensor) else tensor(value)
+        else:
+            value = tensor(value)
+        if not value.dtype.is_float:
+            raise GradientError(
+                f"grad: argument {position} holds {value.dtype.name} numbers, and gradients "
+                f"exist for floating types only; use .astype(thalweg.float32). {where()}"
+            )
+        made.append(Tensor(lift(value)))
+    return made, trees.unflatten(structure, list(made)), structure
+
+
+def value_and_grad(
+    function: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Function:
+    """Return a function that gives the value and the gradients of a scalar function.
+
+    The gradients have the structure of argument ``argnums`` (a tuple of structures if several are
+    named). A Module's are a dict from parameter names to tensors. With ``has_aux`` the function
+    returns a pair ``(loss, anything)`` and so does the value.
+
+    Raises:
+        GradientError: the function's value is not a single floating-point number.
+
+    >>> import thalweg as tw
+    >>> tw.value_and_grad(lambda w: (w ** 2).sum())(tw.tensor([1.0, 2.0]))
+    (Tensor(5., dtype=float32), Tensor([2., 4.], dtype=float32))
+    """
+    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    @functools.wraps(function)
+    def with_gradients(*args: Any, **kwargs: Any) -> Any:
+        for n in numbers:
+            if not -len(args) <= n < len(args):
+                raise GradientError(
+                    f"grad: argument {n} of {len(args)} positional ones does not exist; {where()}"
+                )
+        new = list(args)
+        with _keeping_graphs():
+            parts = []
+            for n in numbers:
+                sources, new[n], structure = _sources(args[n], n)
+                parts.append((sources, structure))
+            before = [[lift(s) for s in sources] for sources, _ in parts]
+            result = function(*new, **kwargs)
+            loss, aux = result if has_aux else (result, None)
+            output = _scalar(loss)
+            flat = [node for nodes in before for node in nodes]
+            seed = full((), 1, output.dtype)
+            found = autodiff.gradients(output, seed, flat)
+            made = iter([_finished(g, s) for g, s in zip(found, flat, strict=True)])
+            grads = [trees.unflatten(structure, [next(made) for _ in sources])
+                     for sources, structure in parts]  # fmt: skip
+        value = _detached(loss)
+        grads = [trees.map_tree(_detached, g) for g in grads]
+        first = grads[0] if isinstance(argnums, int) else tuple(grads)
+        return ((value, aux) if has_aux else value), first
+
+    return with_gradients
+
+
+def _scalar(loss: Any) -> Node:
+    if not isinstance(loss, Tensor) or loss.size != 1 or not loss.dtype.is_float:
+        got = f"{loss.dtype.name} of shape {loss.shape}" if isinstance(loss, Tensor) else repr(loss)
+        raise GradientError(
+            f"grad: the function must return one floating-point number, got {got}; "
+            f"take .mean() or .sum() of it. {where()}"
+        )
+    node: Node = lift(loss.reshape(()) if loss.ndim else loss)  # type: ignore[attr-defined]
+    return node
+
+
+def _finished(gradient: Node | None, source: Node) -> Tensor:
+    return finish(full(source.shape, 0, source.dtype) if gradient is None else gradient)
+
+
+def _detached(value: Any) -> Any:
+    """Let go of the graph behind a tensor once no gradient function runs any more."""
+    if context.gradient_depth or context.recorder is not None or not isinstance(value, Tensor):
+        return value
+    return finish(value._node)
+
+
+def grad(function: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
+    """Return a function that gives the gradients of a scalar function; see ``value_and_grad``.
+
+    >>> import thalweg as tw
+    >>> tw.grad(tw.grad(lambda x: x ** 3))(2.0)
+    Tensor(12., dtype=float32)
+    """
+    both = value_and_grad(function, argnums, has_aux)
+
+    @functools.wraps(function)
+    def only_gradients(*args: Any, **kwargs: Any) -> Any:
+        value, grads = both(*args, **kwargs)
+        return (grads, value[1]) if has_aux else grads
+
+    return only_gradients
+
+
+def custom_gradient(function: Function, backward: Function) -> Function:
+    """Return ``function`` with a gradient rule of your own.
+
+    ``backward(g, *args)`` gets the gradient of the result and the arguments, and returns one
+    gradient (or None) for each argument, a single one without a tuple.
+
+    >>> import thalweg as tw
+    >>> clipped = custom_gradient(lambda x: x * 1, lambda g, x: g.clip(-1, 1))
+    >>> tw.grad(lambda x: (clipped(x) * 5).sum())(tw.ones(2))
+    Tensor([1., 1.], dtype=float32)
+    """
+
+    @functools.wraps(function)
+    def with_rule(*args: Any) -> Tensor:
+        tensors = [a if isinstance(a, Tensor) else tensor(a) for a in args]
+        with _keeping_graphs():
+            y = function(*tensors)
+
+            def rule(g: Node, *inputs: Node) -> list[Node | None]:
+                parts = backward(Tensor(g), *[Tensor(i) for i in inputs])
+                parts = parts if isinstance(parts, (tuple, list)) else (parts,)
+                if len(parts) != len(inputs):
+                    raise GradientError(
+                        f"custom_gradient: the rule gave {len(parts)} gradients for "
+                        f"{len(inputs)} arguments. {where()}"
+                    )
+                return [None if p is None else _node_of(p) for p in parts]
+
+            node = identity.custom(lift(y), [lift(t) for t in tensors], _symbolic(rule))
+        return finish(node)
+
+    return with_rule
+
+
+def _node_of(value: Any) -> Node:
+    return value._node if isinstance(value, Tensor) else lift(tensor(value))
+
+
+def _symbolic(rule: Callable[..., list[Node | None]]) -> Callable[..., list[Node | None]]:
+    """Let a rule run on tensors that may not have their numbers yet."""
+
+    def run(g: Node, *inputs: Node) -> list[Node | None]:
+        if context.recorder is None:
+            from thalweg.backends.reference import evaluate
+
+            evaluate([g, *inputs])
+        return rule(g, *inputs)
+
+    return run
+
+
+def checkpoint(function: Function) -> Function:
+    """Return ``function`` with less memory: its inner values are computed again when needed.
+
+    Chen et al., "Training deep nets with sublinear memory cost", arXiv:1604.06174. The function
+    takes and returns one or more tensors; tensors that it closes over are differentiated too.
+
+    >>> import thalweg as tw
+    >>> tw.grad(checkpoint(lambda x: tw.exp(tw.sin(x)).sum()))(tw.zeros(1))
+    Tensor([1.], dtype=float32)
+    """
+
+    @functools.wraps(function)
+    def recomputed(*args: Any, **kwargs: Any) -> Any:
+        with _keeping_graphs():
+            inputs = [lift(a) for a in trees.flatten((args, kwargs))[0] if isinstance(a, Tensor)]
+            y = function(*args, **kwargs)
+            if not isinstance(y, Tensor):
+                raise ArgumentError(f"checkpoint: must return one tensor, got {y!r}. {where()}")
+            out: Node = lift(y)
+            inputs = list({id(n): n for n in [*inputs, *_leaves(out)]}.values())
+            node = identity.checkpoint(out, inputs, autodiff.gradients)
+        return finish(node)
+
+    return recomputed
+
+
+def _leaves(out: Node) -> list[Node]:
+    from thalweg.graph.rewrite import topological
+
+    return [n for n in topological([out]) if not n.inputs and n.op.name == "input"]
+
+
+@contextmanager
+def debug_nans(on: bool = True) -> Iterator[None]:
+    """Look at every value inside the ``with`` block; the first NaN or infinity is an error.
+
+    The error names the operation, the layer and the line. Compiled functions run step by step
+    meanwhile, which is slow.
+
+    >>> import thalweg as tw
+    >>> with tw.debug_nans():
+    ...     tw.log(tw.tensor([1.0]))
+    Tensor([0.], dtype=float32)
+    """
+    before = context.debug_nans
+    context.debug_nans = on
+    try:
+        yield
+    finally:
+        context.debug_nans = before
