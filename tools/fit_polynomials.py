@@ -2,8 +2,7 @@
 
 Method: weighted linear least squares on a dense Chebyshev grid, with the weights driven towards
 the minimax solution by Lawson's iteration (C. L. Lawson, thesis, UCLA 1961; see also Rice and
-Usow, Math. Comp. 22, 1968).  A rational fit p/q is made linear by multiplying out q and dividing
-by the q of the previous round (Loeb's iteration, 1957).  The truth is 80-bit long double or the C
+Usow, Math. Comp. 22, 1968).  The truth is 80-bit long double or the C
 library's erf/erfc; the arithmetic is double, which is ample for errors of 1e-8 down to 1e-13.
 
 Run `python tools/fit_polynomials.py`; each line is a name, the relative error reached with the
@@ -72,33 +71,17 @@ def polynomial(
     show(name, float(np.max(np.abs(fitted / truth - 1))), solution)
 
 
-def rational(
-    name: str, function: Callable[[Array], Array], high: float, degrees: tuple[int, int]
-) -> None:
-    """Fit function(x)/x on (0, high] by p(x^2)/q(x^2) and print p and q."""
-    x = chebyshev_grid(0.0, high)
-    truth = function(x) / x
-    u = (x / high) ** 2
-    p_columns, q_columns = powers(u, range(degrees[0] + 1)), powers(u, range(1, degrees[1] + 1))
-    denominator = np.ones_like(x)
-    for _ in range(6):
-        matrix = np.hstack([p_columns / truth[:, None], -q_columns]) / denominator[:, None]
-        solution = lawson(matrix, 1 / denominator)
-        denominator = 1 + q_columns @ solution[degrees[0] + 1 :]
-    unscale_p = np.array([high ** (2 * k) for k in range(degrees[0] + 1)])
-    unscale_q = np.array([high ** (2 * k) for k in range(degrees[1] + 1)])
-    # p/q may be scaled freely: pick the q(0) = 1 + k/1024 for which rounding p(0) costs least.
-    scales = 1 + np.arange(1024) / 1024
-    loss = np.abs((scales * solution[0]).astype(np.float32) / (scales * solution[0]) - 1)
-    scale = scales[np.argmin(loss)]
-    p = (solution[: degrees[0] + 1] / unscale_p * scale).astype(np.float32)
-    q = np.concatenate([[1.0], solution[degrees[0] + 1 :]]) / unscale_q * scale
-    q = q.astype(np.float32)
-    numerator = np.polyval(p[::-1].astype(np.float64), x * x)
-    fitted = numerator / np.polyval(q[::-1].astype(np.float64), x * x)
-    error = float(np.max(np.abs(fitted / truth - 1)))
-    show(name + " numerator", error, p)
-    show(name + " denominator", error, q)
+def erf_tail(name: str, low: float, high: float, degree: int) -> None:
+    """Fit q(x) with 1 - q(x)^8 about erf(x) on [low, high] for absolute error, and print it."""
+    x = chebyshev_grid(low, high)
+    tail = np.array([math.erfc(v) for v in x])
+    root = tail**0.125
+    weights = 8 * root**7
+    columns = powers(x / high, range(degree + 1)) * weights[:, None]
+    scale = np.array([high**k for k in range(degree + 1)])
+    solution = (lawson(columns, root * weights) / scale).astype(np.float32)
+    fitted = (powers(x, range(degree + 1)) @ solution.astype(np.float64)) ** 8
+    show(name, float(np.max(np.abs(fitted - tail))), solution)
 
 
 def erf(x: Array) -> Array:
@@ -118,6 +101,11 @@ def half_series(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
     return lambda z: np.asarray(function(np.sqrt(z)) / np.sqrt(z))
 
 
+def exp2m1(x: Array) -> Array:
+    """Return 2^x - 1."""
+    return np.asarray(np.expm1(x * math.log(2)))
+
+
 def half_cosine(z: Array) -> Array:
     """Return cos(sqrt(z)), so that the fit is in powers of z = x^2."""
     return np.asarray(np.cos(np.sqrt(z)))
@@ -130,8 +118,10 @@ def main() -> None:
     polynomial("exp f32", np.exp, (-half_ln2, half_ln2), range(1, 6), (1.0,), single)
     polynomial("exp2 f32", np.exp2, (-0.5, 0.5), range(1, 6), (1.0,), single)
     polynomial("log f32", np.log1p, (-third, third), range(2, 10), (0.0, 1.0), single)
-    rational("tanh f32", np.tanh, 9.0, (4, 4))
-    rational("erf f32", erf, 3.92, (5, 5))
+    polynomial("exp2m1 f32", exp2m1, (-0.5, 0.5), range(1, 7), (), single)
+    # 2/sqrt(pi) - 1, not 2/sqrt(pi), is the last coefficient: it rounds to float more closely.
+    polynomial("erf f32", half_series(erf), (0.0, 1.0), range(6), (1.0,), single)
+    erf_tail("erf tail f32", 1.0, 4.0, 7)
     polynomial("exp2 f64", np.exp2, (-0.5, 0.5), range(1, 8), (1.0,))
     edge = (math.sqrt(2) - 1) / (math.sqrt(2) + 1)
     double_artanh = half_series(lambda s: 2 * np.arctanh(s))

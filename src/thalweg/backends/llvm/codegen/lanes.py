@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import llvmlite.ir as ir  # type: ignore[import-untyped]
+from llvmlite import ir  # type: ignore[import-untyped]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Lanes:
         is_vector = isinstance(self.type, ir.VectorType)
         return ir.VectorType(element, self.count) if is_vector else element
 
-    def splat(self, value: float | int, kind: ir.Type) -> ir.Value:
+    def splat(self, value: float, kind: ir.Type) -> ir.Value:
         """Return a constant in every lane; the `splat` spelling keeps the IR text short."""
         if not isinstance(kind, ir.VectorType):
             return ir.Constant(kind, value)

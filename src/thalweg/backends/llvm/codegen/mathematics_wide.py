@@ -8,7 +8,7 @@ range reductions: J.-M. Muller, Elementary Functions, 3rd ed., chapters 10 and 1
 
 import math
 
-import llvmlite.ir as ir  # type: ignore[import-untyped]
+from llvmlite import ir  # type: ignore[import-untyped]
 
 from thalweg.backends.llvm.codegen.lanes import Kernel, Lanes
 
@@ -17,7 +17,13 @@ WIDE_EXP2 = (
     *(0.009618038132052581, 0.055504103659920256, 0.24022651066561138),
     *(0.6931471807045321, 1.0),
 )
-WIDE_LOG = (0.23581472595185793, 0.2853734694121917, 0.40000334535074744, 0.6666666564864272, 2.0)
+WIDE_LOG = (
+    0.23581472595185793,
+    0.2853734694121917,
+    0.40000334535074744,
+    0.6666666564864272,
+    2.0,
+)
 WIDE_SIN = (-0.000195152831618771, 0.008332160761581194, -0.1666665460954265, 1.0)
 WIDE_COS = (
     *(2.4383567282533834e-05, -0.0013886681647579187, 0.04166662035711521),
@@ -26,7 +32,13 @@ WIDE_COS = (
 WIDE_ATAN = (
     *(0.0011137896273376029, -0.007317960729314299, 0.022539875540962036),
     *(-0.044689951068455865, 0.06741597739160861, -0.08811091603343751),
-    *(0.11058223732182484, -0.14279833057454405, 0.1999967112319276, -0.3333332689955158, 1.0),
+    *(
+        0.11058223732182484,
+        -0.14279833057454405,
+        0.1999967112319276,
+        -0.3333332689955158,
+        1.0,
+    ),
 )
 WIDE_ERFC = (
     *(8.048199324834026e-05, 0.00017189606367324059, -0.00039997925695258715),
@@ -238,8 +250,17 @@ def _wide_pow(lanes: Lanes, x: ir.Value, y: ir.Value) -> ir.Value:
 
 CIRCULAR: dict[str, Kernel] = {"sin": _wide_sin, "cos": _wide_cos, "tan": _wide_tan}
 WIDE: dict[str, Kernel] = {
-    **{"expm1": _wide_expm1, "log1p": _wide_log1p, "erfc": _wide_erfc, "pow": _wide_pow},
-    **{"asin": _wide_asin, "acos": _wide_acos, "atan": _wide_atan, "atan2": _wide_atan2},
-    **{"sinh": _wide_sinh, "cosh": _wide_cosh},
-    **{"asinh": _wide_asinh, "acosh": _wide_acosh, "atanh": _wide_atanh},
+    "expm1": _wide_expm1,
+    "log1p": _wide_log1p,
+    "erfc": _wide_erfc,
+    "pow": _wide_pow,
+    "asin": _wide_asin,
+    "acos": _wide_acos,
+    "atan": _wide_atan,
+    "atan2": _wide_atan2,
+    "sinh": _wide_sinh,
+    "cosh": _wide_cosh,
+    "asinh": _wide_asinh,
+    "acosh": _wide_acosh,
+    "atanh": _wide_atanh,
 }

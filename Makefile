@@ -1,0 +1,50 @@
+# Everything happens in .venv; a stamp file in it says what is already installed there.
+
+# python3.11 must answer, not only be found: a version manager's stub may point nowhere.
+PYTHON ?= $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help digits test clean
+
+help:
+	@echo "make digits  train a network on the MNIST digits that come with the package"
+	@echo "make test    run the linters, the type checker and the tests"
+	@echo "make clean   remove the virtual environment and the caches"
+	@echo "Another Python: make digits PYTHON=/path/to/python3.12"
+
+digits: $(VENV)/.digits
+	$(BIN)/thalweg train digits
+
+test: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n 2
+
+$(VENV)/.made:
+	@command -v $(PYTHON) >/dev/null || { \
+	  echo "Python is missing: '$(PYTHON)' is not a command. Install Python 3.11 or newer, or"; \
+	  echo "name one: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Thalweg needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>&1). Name another:"; \
+	  echo "make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments: its venv or ensurepip module is missing."; \
+	  echo "On Debian and Ubuntu: sudo apt install python3-venv (or python3.11-venv for 3.11)."; \
+	  echo "Or name another Python: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.digits: $(VENV)/.made pyproject.toml
+	$(PIP) --editable '.[plots]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.made pyproject.toml
+	$(PIP) --editable '.[test,judges,sklearn,plots]'
+	@touch $@ $(VENV)/.digits
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

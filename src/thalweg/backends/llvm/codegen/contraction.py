@@ -1,0 +1,497 @@
+"""Code for the one contraction building block: register tiles, packing, fused epilogue."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from llvmlite import ir
+
+from thalweg.backends.llvm.codegen.emitter import Emitter, aligned, counted, fixed_mask
+from thalweg.backends.llvm.codegen.loop_kernel import outer_position
+from thalweg.backends.llvm.codegen.machine import (
+    I32,
+    I64,
+    POINTER,
+    Machine,
+    Value,
+    memory_type,
+    register_type,
+)
+from thalweg.backends.llvm.loops import Affine, Buffer, Kernel, identity_index, linear
+from thalweg.backends.llvm.schedule.contractions import Axis, Plan
+from thalweg.graph.dtype import DType
+from thalweg.ops.contraction import roles
+
+Share = Callable[[int], tuple[ir.Value, ir.Value]]
+
+
+class Tiles:
+    """Makes the tile functions of one module; equal tiles are made once."""
+
+    def __init__(self, module: ir.Module, fused: bool) -> None:
+        self.module = module
+        self.fused = fused  # whether the processor multiplies and adds in one instruction
+        self._made: dict[object, ir.Function] = {}
+
+    def get(self, plan: Plan, dtype: DType, rows: int, columns: int) -> ir.Function:
+        """Return ``void tile(ptr a, ptr b, ptr scratch)`` for a tile of rows and columns."""
+        step = plan.width if plan.packed else plan.k.b
+        taps = tuple((t.size, t.a, t.b) for t in plan.taps)
+        masked = 0 if plan.packed else columns % plan.lanes
+        vectors = -(-columns // plan.lanes)
+        key = (dtype, rows, vectors, masked, plan.lanes, plan.width, plan.m.a, plan.k.size,
+               plan.k.a, step, taps, plan.packed)  # fmt: skip
+        if key not in self._made:
+            self._made[key] = self._make(plan, dtype, rows, vectors, masked, step)
+        return self._made[key]
+
+    def _make(
+        self, plan: Plan, dtype: DType, rows: int, vectors: int, masked: int, step: int
+    ) -> ir.Function:
+        kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3)
+        function = ir.Function(self.module, kind, f"tile{len(self._made)}_{rows}x{vectors}")
+        function.linkage = "internal"
+        for attribute in ("noinline", "nounwind"):
+            function.attributes.add(attribute)
+        for arg in function.args:
+            arg.add_attribute("noalias")
+        b = ir.IRBuilder(function.append_basic_block("entry"))
+        body = _TileBody(b, plan, dtype, rows, vectors, masked, step, self.fused)
+        start = [body.zero] * (rows * vectors)
+        sums = body.summed(function.args[0], function.args[1], start)
+        body.finish(function.args[2], sums)
+        b.ret_void()
+        return function
+
+
+class _TileBody:
+    """Emits the loops over taps and k around one register tile."""
+
+    def __init__(
+        self, b: ir.IRBuilder, plan: Plan, dtype: DType, rows: int, vectors: int, masked: int,
+        step: int, fused: bool,
+    ) -> None:  # fmt: skip
+        self.b, self.plan, self.dtype, self.step, self.fused = b, plan, dtype, step, fused
+        self.rows, self.vectors, self.masked = rows, vectors, masked
+        self.machine = Machine(b)
+        self.stored = memory_type(dtype)
+        self.vector = ir.VectorType(register_type(dtype), plan.lanes)
+        self.zero = ir.Constant(self.vector, [0] * plan.lanes)
+
+    def summed(self, a: ir.Value, b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+        """Return the sums after all taps."""
+        return self._tap(list(self.plan.taps), a, b, sums)
+
+    def _tap(
+        self, taps: list[Axis], a: ir.Value, b: ir.Value, sums: list[ir.Value]
+    ) -> list[ir.Value]:
+        if not taps:
+            return self._k_loop(a, b, sums)
+        tap, rest = taps[0], taps[1:]
+        inner = math.prod(t.size for t in rest) * self.plan.k.size * self.plan.width
+        step_b = inner if self.plan.packed else tap.b
+
+        def body(x: ir.Value, y: ir.Value, s: list[ir.Value]) -> list[ir.Value]:
+            return self._tap(rest, x, y, s)
+
+        return self._loop(tap.size, 1, tap.a, step_b, a, b, sums, body)
+
+    def _k_loop(self, a: ir.Value, b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+        size = self.plan.k.size
+        unroll = next(u for u in (4, 2, 1) if size % u == 0)
+
+        def body(x: ir.Value, y: ir.Value, s: list[ir.Value]) -> list[ir.Value]:
+            for u in range(unroll):
+                s = self._step(x, y, u, s)
+            return s
+
+        return self._loop(
+            size // unroll, unroll, self.plan.k.a, self.step, a, b, sums, body
+        )
+
+    def _loop(
+        self, count: int, unroll: int, step_a: int, step_b: int, a: ir.Value, b: ir.Value,
+        sums: list[ir.Value],
+        body: Callable[[ir.Value, ir.Value, list[ir.Value]], list[ir.Value]],
+    ) -> list[ir.Value]:  # fmt: skip
+        """Emit a loop with the running sums in registers."""
+        if count == 0:
+            return sums
+        if count == 1:
+            return body(a, b, sums)
+        builder = self.b
+        before, loop = builder.block, builder.append_basic_block("k")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        i, x, y = builder.phi(I64), builder.phi(POINTER), builder.phi(POINTER)
+        phis = [builder.phi(self.vector) for _ in sums]
+        after = body(x, y, list(phis))
+        x2 = builder.gep(x, [I64(step_a * unroll)], source_etype=self.stored)
+        y2 = builder.gep(y, [I64(step_b * unroll)], source_etype=self.stored)
+        i2 = builder.add(i, I64(1))
+        end = builder.block
+        for phi, first, second in ((i, I64(0), i2), (x, a, x2), (y, b, y2)):
+            phi.add_incoming(first, before)
+            phi.add_incoming(second, end)
+        for phi, first, second in zip(phis, sums, after, strict=True):
+            phi.add_incoming(first, before)
+            phi.add_incoming(second, end)
+        done = builder.append_basic_block("k.end")
+        builder.cbranch(builder.icmp_signed("<", i2, I64(count)), loop, done)
+        builder.position_at_end(done)
+        return after
+
+    def _step(self, a: ir.Value, b: ir.Value, u: int, sums: list[ir.Value]) -> list[ir.Value]:
+        """Emit one multiply-add of the whole tile."""
+        columns = [self._vector(b, u, j) for j in range(self.vectors)]
+        new = list(sums)
+        for i in range(self.rows):
+            place = i * self.plan.m.a + u * self.plan.k.a
+            pointer = self.b.gep(a, [I64(place)], source_etype=self.stored)
+            scalar = self.machine.unpack(self.b.load(pointer, typ=self.stored), self.dtype)
+            x = self.machine.splat(scalar, self.plan.lanes).ir
+            for j in range(self.vectors):
+                at = i * self.vectors + j
+                new[at] = self._multiply_add(x, columns[j], sums[at])
+        return new
+
+    def _multiply_add(self, x: ir.Value, y: ir.Value, total: ir.Value) -> ir.Value:
+        if not self.dtype.is_float:
+            return self.b.add(total, self.b.mul(x, y))
+        if self.fused:
+            return self.machine.intrinsic("fma", x, y, total)
+        return self.b.fadd(total, self.b.fmul(x, y))
+
+    def _vector(self, b: ir.Value, u: int, j: int) -> ir.Value:
+        place = u * self.step + j * self.plan.lanes
+        pointer = self.b.gep(b, [I64(place)], source_etype=self.stored)
+        kind = ir.VectorType(self.stored, self.plan.lanes)
+        align = self.dtype.itemsize
+        if self.masked and j == self.vectors - 1:
+            mask = fixed_mask(self.plan.lanes, self.masked)
+            loaded = masked_load(self.b, kind, pointer, align, mask)
+        else:
+            loaded = self.b.load(pointer, align=align, typ=kind)
+        return self.machine.unpack(loaded, self.dtype).ir
+
+    def finish(self, scratch: ir.Value, sums: list[ir.Value]) -> None:
+        """Leave the sums in the scratch tile, row by row."""
+        for i in range(self.rows):
+            for j in range(self.vectors):
+                place = I64(i * self.plan.width + j * self.plan.lanes)
+                pointer = self.b.gep(scratch, [place], source_etype=self.vector.element)
+                self.b.store(sums[i * self.vectors + j], pointer, align=self.dtype.itemsize)
+
+
+def masked_load(
+    b: ir.IRBuilder, kind: ir.VectorType, pointer: ir.Value, align: int, mask: ir.Value
+) -> ir.Value:
+    """Return a vector of which only some lanes are read; the others are 0."""
+    from thalweg.backends.llvm.codegen.machine import suffix
+
+    element = {"float": "f32", "double": "f64", "half": "f16"}.get(str(kind.element))
+    name = f"llvm.masked.load.v{kind.count}{element or suffix(kind.element)}.p0"
+    function = b.module.globals.get(name)
+    if function is None:
+        types = [POINTER, mask.type, kind]
+        function = ir.Function(b.module, ir.FunctionType(kind, types), name)
+    rest = ir.Constant(kind, None)
+    return aligned(b.call(function, [pointer, mask, rest]), 0, align)
+
+
+# --- the kernel around the tiles ---------------------------------------------------------------
+
+
+def emit_contraction(
+    emitter: Emitter, kernel: Kernel, plan: Plan, tiles: Tiles, share: Share,
+    packed: Buffer | None,
+) -> None:  # fmt: skip
+    """Emit the loops over tiles, and after each tile the fused element-wise work."""
+    b = emitter.builder
+    anchor = kernel.anchor
+    assert anchor is not None
+    dtype = anchor.dtype
+    with b.goto_block(b.function.entry_basic_block):
+        count = plan.rows * plan.width
+        scratch = b.alloca(ir.ArrayType(register_type(dtype), count))
+        scratch.align = 64
+    outer = math.prod(x.size for x in plan.outer)
+    low, high = share(outer * plan.panels * plan.blocks)
+    with counted(b, low, high, 1, "tile") as number:
+        block = b.urem(number, I64(plan.blocks))
+        rest = b.udiv(number, I64(plan.blocks))
+        panel = b.urem(rest, I64(plan.panels))
+        around = b.udiv(rest, I64(plan.panels))
+        loops = _outer_loops(b, plan, around)
+        row, column = b.mul(block, I64(plan.rows)), b.mul(panel, I64(plan.width))
+        a = _operand(emitter, plan, loops, row, "a")
+        if packed is None:
+            right = _operand(emitter, plan, loops, column, "b")
+        else:
+            right = _packed_panel(emitter, plan, loops, panel, packed)
+        _run_tile(emitter, plan, tiles, dtype, (block, panel), (a, right, scratch))
+        _epilogue(emitter, kernel, plan, loops, (block, panel), (row, column), scratch)
+
+
+def _outer_loops(b: ir.IRBuilder, plan: Plan, around: ir.Value) -> list[ir.Value]:
+    values: list[ir.Value] = []
+    for position in reversed(range(len(plan.outer))):
+        size = I64(plan.outer[position].size)
+        values.insert(0, b.urem(around, size) if position else around)
+        around = b.udiv(around, size)
+    return values
+
+
+def _operand(
+    emitter: Emitter, plan: Plan, loops: list[ir.Value], at: ir.Value, which: str
+) -> ir.Value:
+    """Return the address where a tile of an operand starts."""
+    b = emitter.builder
+    node, base = (plan.a, plan.a_base) if which == "a" else (plan.b, plan.b_base)
+    axis = plan.m if which == "a" else plan.n
+    total = b.add(I64(base), b.mul(at, I64(getattr(axis, which))))
+    for loop, x in zip(loops, plan.outer, strict=True):
+        stride = getattr(x, which)
+        if stride:
+            total = b.add(total, b.mul(loop, I64(stride)))
+    buffer = emitter.buffers[id(node)]
+    return b.gep(emitter.pointers(buffer), [total], source_etype=memory_type(buffer.dtype))
+
+
+def _packed_panel(
+    emitter: Emitter, plan: Plan, loops: list[ir.Value], panel: ir.Value, packed: Buffer
+) -> ir.Value:
+    b = emitter.builder
+    number: ir.Value = I64(0)
+    for loop, x in zip(loops, plan.outer, strict=True):
+        if x.b:
+            number = b.add(b.mul(number, I64(x.size)), loop)
+    number = b.add(b.mul(number, I64(plan.panels)), panel)
+    place = b.mul(number, I64(plan.panel_size))
+    return b.gep(emitter.pointers(packed), [place], source_etype=memory_type(packed.dtype))
+
+
+def _cases(full: int, last: int, number: ir.Value, count: int) -> list[tuple[int, bool]]:
+    """Return the sizes that a tile can have, and whether each is that of the last one."""
+    if last == full or not last:
+        return [(full, False)]
+    return [(last, True)] if count == 1 else [(full, False), (last, True)]
+
+
+def _run_tile(
+    emitter: Emitter, plan: Plan, tiles: Tiles, dtype: DType,
+    numbers: tuple[ir.Value, ir.Value], args: tuple[ir.Value, ir.Value, ir.Value],
+) -> None:  # fmt: skip
+    """Call the tile function for the sizes of this tile."""
+    b = emitter.builder
+    block, panel = numbers
+    rows = _cases(plan.rows, plan.m.size % plan.rows, block, plan.blocks)
+    columns = _cases(plan.width, plan.n.size % plan.width, panel, plan.panels)
+
+    def choose(cases: list[tuple[int, bool]], number: ir.Value, count: int,
+               then: Callable[[int], None]) -> None:  # fmt: skip
+        if len(cases) == 1:
+            then(cases[0][0])
+            return
+        at_end = b.icmp_signed("==", number, I64(count - 1))
+        with b.if_else(at_end) as (end, before):
+            with end:
+                then(cases[1][0])
+            with before:
+                then(cases[0][0])
+
+    def with_rows(r: int) -> None:
+        choose(columns, panel, plan.panels, lambda c: call(r, c))
+
+    def call(r: int, c: int) -> None:
+        b.call(tiles.get(plan, dtype, r, c), list(args))
+
+    choose(rows, block, plan.blocks, with_rows)
+
+
+def _epilogue(
+    emitter: Emitter, kernel: Kernel, plan: Plan, loops: list[ir.Value],
+    numbers: tuple[ir.Value, ir.Value], starts: tuple[ir.Value, ir.Value], scratch: ir.Value,
+) -> None:  # fmt: skip
+    """Emit the element-wise work on the scratch tile, vector by vector, and the stores."""
+    b, anchor = emitter.builder, kernel.anchor
+    assert anchor is not None
+    labels = anchor.attrs["spec"][2]
+    kind = register_type(anchor.dtype)
+    position = lambda axis: labels.index(axis.labels[-1]) if axis.labels else None  # noqa: E731
+    variables: list[ir.Value] = [I64(0)] * len(labels)
+    for loop, x in zip(loops, plan.outer, strict=True):
+        variables[labels.index(x.labels[-1])] = loop
+    at_m, at_n = position(plan.m), position(plan.n)
+    index = identity_index(kernel.space)
+    space = len(labels)
+    left_rows = b.sub(I64(plan.m.size), starts[0])
+    rows = b.select(b.icmp_signed("<", left_rows, I64(plan.rows)), left_rows, I64(plan.rows))
+    ragged = plan.n.size % plan.lanes
+    left = b.sub(I64(plan.n.size - ragged), starts[1])
+    full = b.select(b.icmp_signed("<", left, I64(plan.width)), left, I64(plan.width))
+    one = plan.n.size == 1
+    with counted(b, I64(0), rows, 1, "row") as i:
+        emitter.loops = list(variables)
+        if at_m is not None:
+            emitter.loops[at_m] = b.add(starts[0], i)
+        emitter.forget()
+
+        def body(j: ir.Value) -> None:
+            if at_n is not None:
+                emitter.loops[at_n] = b.add(starts[1], j)
+            place = b.add(b.mul(i, I64(plan.width)), j)
+            pointer = b.gep(scratch, [place], source_etype=kind)
+            loaded = (
+                b.load(pointer, typ=kind) if one
+                else b.load(pointer, align=anchor.dtype.itemsize,
+                            typ=ir.VectorType(kind, plan.lanes))
+            )  # fmt: skip
+            value = emitter.machine.rounded(Value(loaded, anchor.dtype))
+            emitter.given[id(anchor)] = lambda _: value
+            for node, buffer in kernel.stores:
+                at = linear(index, node.shape, space)
+                emitter.store(buffer, at, emitter.value(node, index))
+
+        if one:
+            body(I64(0))
+            return_to_scalar(emitter)
+        else:
+            emitter.vector = at_n
+            emitter.prelude = b.block
+            with counted(b, I64(0), full, plan.lanes, "column") as j:
+                emitter.forget(fixed=False)
+                body(j)
+            if ragged:
+                last = b.icmp_signed("==", numbers[1], I64(plan.panels - 1))
+                with b.if_then(last):
+                    emitter.prelude = None
+                    emitter.forget()
+                    emitter.mask = fixed_mask(plan.lanes, ragged)
+                    body(full)
+            return_to_scalar(emitter)
+    emitter.given.pop(id(anchor), None)
+
+
+def return_to_scalar(emitter: Emitter) -> None:
+    """Leave the vector loop."""
+    emitter.vector = emitter.mask = emitter.prelude = None
+    emitter.forget()
+
+
+# --- packing -----------------------------------------------------------------------------------
+
+BLOCK = 16  # side of the square that is transposed in registers
+
+
+def emit_pack(
+    emitter: Emitter, plan: Plan, dtype: DType, share: Share, packed: Buffer
+) -> None:
+    """Copy B into panels [outer][panel][tap][k][column], with zeros beyond its last column."""
+    b = emitter.builder
+    sizes = [x.size for x in plan.pack_axes] + [plan.panels]
+    low, high = share(math.prod(sizes))
+    kind = memory_type(dtype)
+    source = emitter.buffers[id(plan.b)]
+    with counted(b, low, high, 1, "panel") as number:
+        emitter.loops = [I64(0)] * len(sizes)
+        outer_position(emitter, number, sizes, list(range(len(sizes))))
+        panel = emitter.loops[-1]
+        start = b.mul(panel, I64(plan.width * plan.n.b))
+        for loop, x in zip(emitter.loops, plan.pack_axes, strict=False):
+            start = b.add(start, b.mul(loop, I64(x.b)))
+        origin = b.gep(
+            emitter.pointers(source), [b.add(start, I64(plan.b_base))], source_etype=kind
+        )
+        target = b.gep(
+            emitter.pointers(packed), [b.mul(number, I64(plan.panel_size))], source_etype=kind
+        )
+        left = b.sub(I64(plan.n.size), b.mul(panel, I64(plan.width)))
+        columns = b.select(b.icmp_signed("<", left, I64(plan.width)), left, I64(plan.width))
+        _pack_taps(emitter, plan, kind, origin, target, columns, list(plan.taps))
+
+
+def _pack_taps(
+    emitter: Emitter, plan: Plan, kind: ir.Type, origin: ir.Value, target: ir.Value,
+    columns: ir.Value, taps: list[Axis],
+) -> None:  # fmt: skip
+    b = emitter.builder
+    if taps:
+        inner = math.prod(t.size for t in taps[1:]) * plan.k.size * plan.width
+        with counted(b, I64(0), I64(taps[0].size), 1, "tap") as t:
+            o = b.gep(origin, [b.mul(t, I64(taps[0].b))], source_etype=kind)
+            g = b.gep(target, [b.mul(t, I64(inner))], source_etype=kind)
+            _pack_taps(emitter, plan, kind, o, g, columns, taps[1:])
+        return
+    if plan.k.b == 1 and kind == ir.FloatType() and plan.lanes == BLOCK:
+        _pack_transposed(b, plan, kind, origin, target, columns)
+        return
+    _pack_plain(b, plan, kind, origin, target, columns, I64(0), I64(plan.k.size))
+
+
+def _pack_plain(
+    b: ir.IRBuilder, plan: Plan, kind: ir.Type, origin: ir.Value, target: ir.Value,
+    columns: ir.Value, first: ir.Value, last: ir.Value,
+) -> None:  # fmt: skip
+    """Copy element by element, k by k."""
+    with counted(b, first, last, 1, "k") as k, counted(b, I64(0), I64(plan.width), 1, "c") as c:
+        inside = b.icmp_signed("<", c, columns)
+        column = b.select(inside, c, I64(0))
+        place = b.add(b.mul(k, I64(plan.k.b)), b.mul(column, I64(plan.n.b)))
+        value = b.load(b.gep(origin, [place], source_etype=kind), typ=kind)
+        zero = ir.Constant(kind, 0)
+        put = b.add(b.mul(k, I64(plan.width)), c)
+        b.store(b.select(inside, value, zero), b.gep(target, [put], source_etype=kind))
+
+
+def _pack_transposed(
+    b: ir.IRBuilder, plan: Plan, kind: ir.Type, origin: ir.Value, target: ir.Value,
+    columns: ir.Value,
+) -> None:  # fmt: skip
+    """Copy squares of 16 by 16, transposed in registers; the rest element by element."""
+    whole_k = plan.k.size - plan.k.size % BLOCK
+    vector = ir.VectorType(kind, BLOCK)
+    if whole_k:
+        with counted(b, I64(0), I64(plan.width), BLOCK, "c") as c:
+            complete = b.icmp_signed("<=", b.add(c, I64(BLOCK)), columns)
+            with counted(b, I64(0), I64(whole_k), BLOCK, "k") as k:
+                rows = []
+                for i in range(BLOCK):  # beyond the last column the first is read, then zeroed
+                    column = b.add(c, I64(i))
+                    inside = b.icmp_signed("<", column, columns)
+                    safe = b.select(b.or_(complete, inside), column, I64(0))
+                    place = b.add(b.mul(safe, I64(plan.n.b)), k)
+                    loaded = b.load(
+                        b.gep(origin, [place], source_etype=kind), align=4, typ=vector
+                    )
+                    zero = ir.Constant(vector, [0.0] * BLOCK)
+                    rows.append(b.select(b.or_(complete, inside), loaded, zero))
+                for i, row in enumerate(transposed(b, rows)):
+                    put = b.add(b.mul(b.add(k, I64(i)), I64(plan.width)), c)
+                    b.store(row, b.gep(target, [put], source_etype=kind), align=4)
+    if whole_k < plan.k.size:
+        _pack_plain(b, plan, kind, origin, target, columns, I64(whole_k), I64(plan.k.size))
+
+
+def transposed(b: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
+    """Return a square of n vectors of n lanes transposed, in log2(n) rounds of shuffles."""
+    n = len(rows)
+    half = n // 2
+    while half:
+        new = list(rows)
+        for i in range(n):
+            if i & half:
+                continue
+            low = [(j if not j & half else n + j - half) for j in range(n)]
+            high = [(j + half if not j & half else n + j) for j in range(n)]
+            x, y = rows[i], rows[i | half]
+            pick = lambda r: ir.Constant(ir.VectorType(I32, n), r)  # noqa: E731
+            new[i] = b.shuffle_vector(x, y, pick(low))
+            new[i | half] = b.shuffle_vector(x, y, pick(high))
+        rows = new
+        half //= 2
+    return rows
+
+
+__all__ = ["Affine", "Tiles", "emit_contraction", "emit_pack", "roles"]

@@ -1,0 +1,319 @@
+"""Evaluates graph nodes inside of loops: loads, views, formulas, at scalar or vector indices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from typing import Any
+
+from llvmlite import ir
+
+from thalweg.backends.llvm.codegen.machine import (
+    I1,
+    I8,
+    I32,
+    I64,
+    POINTER,
+    Machine,
+    Value,
+    memory_type,
+    suffix,
+)
+from thalweg.backends.llvm.loops import Affine, Buffer, Index, linear, source_index
+from thalweg.graph.dtype import DType, int64
+from thalweg.graph.node import Node
+from thalweg.graph.shape import contiguous_strides
+
+Pointers = Callable[[Buffer], ir.Value]
+Given = Callable[[Index], Value]
+
+
+class Emitter:
+    """Emits the value of a node at an index, and stores.
+
+    ``loops``: the current value of each loop variable. ``vector``: which loop runs over lanes, if
+    any, and ``mask`` which of them exist. Values that do not depend on the vector loop are emitted
+    as scalars at the end of ``prelude``, a block that the inner loop follows.
+    """
+
+    def __init__(
+        self, builder: ir.IRBuilder, pointers: Pointers, buffers: dict[int, Buffer],
+        inside: set[int], lanes: int, fault: Callable[[], ir.Value],
+    ) -> None:  # fmt: skip
+        self.builder = builder
+        self.machine = Machine(builder)
+        self.pointers, self.buffers, self.inside = pointers, buffers, inside
+        self.lanes = lanes
+        self.fault = fault
+        self.loops: list[ir.Value] = []
+        self.vector: int | None = None
+        self.mask: ir.Value | None = None
+        self.prelude: ir.Block | None = None
+        self.given: dict[int, Given] = {}
+        self._memo: dict[Any, Value] = {}
+        self._fixed: dict[Any, Value] = {}
+
+    def forget(self, fixed: bool = True) -> None:
+        """Drop remembered values: those of the inner loop, or with ``fixed`` all."""
+        self._memo = {}
+        if fixed:
+            self._fixed = {}
+
+    @contextmanager
+    def outside(self) -> Any:
+        """Emit at the end of the prelude meanwhile."""
+        if self.prelude is None:
+            yield
+            return
+        with self.builder.goto_block(self.prelude):
+            yield
+
+    def depends(self, index: Index) -> bool:
+        """Whether an index changes from lane to lane."""
+        return self.vector is not None and any(a.factors[self.vector] for a in index)
+
+    # --- values ---------------------------------------------------------------------------
+
+    def value(self, node: Node, index: Index) -> Value:
+        """Return the value of a node at an index."""
+        key = (id(node), index)
+        varying = self.depends(index)
+        memory = self._memo if varying else self._fixed
+        if key not in memory:
+            if varying or self.vector is None:
+                memory[key] = self._compute(node, index)
+            else:
+                with self.outside():
+                    memory[key] = self._compute(node, index)
+        return memory[key]
+
+    def _compute(self, node: Node, index: Index) -> Value:
+        if id(node) in self.given:
+            return self.given[id(node)](index)
+        if self.stored(node):
+            return self.load(self.buffers[id(node)], linear(index, node.shape, len(self.loops)))
+        name = node.op.name
+        if name == "full":
+            return self.machine.number(node.attrs["value"], node.dtype)
+        if name == "iota":
+            return self._iota(index[0], node.dtype)
+        if name == "reshape":
+            return self._reshaped(node, index)
+        if name == "checked_index":
+            return self._checked(node, index)
+        if node.op.kind in ("movement", "identity"):
+            moved = source_index(node, index)
+            assert moved is not None, node
+            return self.value(node.inputs[0], moved)
+        assert node.op.formula is not None, f"{node.op.name} was not given a value"
+        parts = []
+        for i, source in enumerate(node.inputs):
+            at = source_index(node, index, i)
+            assert at is not None
+            parts.append(self.value(source, at))
+        result = node.op.formula(self.machine, *parts, **node.attrs)
+        return self.machine.rounded(result)
+
+    def _reshaped(self, node: Node, index: Index) -> Value:
+        source = node.inputs[0]
+        while source.op.name == "reshape" and not self.stored(source):
+            source = source.inputs[0]
+        place = linear(index, node.shape, len(self.loops))
+        if self.stored(source):
+            return self.load(self.buffers[id(source)], place)
+        if source.op.name == "iota":
+            return self._iota(place, source.dtype)
+        moved = source_index(node, index)
+        assert moved is not None, node
+        return self.value(node.inputs[0], moved)
+
+    def stored(self, node: Node) -> bool:
+        """Whether a node was computed before and is read from memory."""
+        return id(node) in self.buffers and id(node) not in self.inside
+
+    def _checked(self, node: Node, index: Index) -> Value:
+        """Return an index counted from the front; one out of range is noted and becomes 0."""
+        m = self.machine
+        at = source_index(node, index)
+        assert at is not None
+        given = m.cast(self.value(node.inputs[0], at), int64)
+        size = m.number(node.attrs["size"], int64)
+        zero = m.number(0, int64)
+        wrapped = m.select(m.call("less", given, zero), m.call("add", given, size), given)
+        bad = m.builder.icmp_unsigned(">=", *(v.ir for v in m.aligned(wrapped, size)))
+        self.report(bad, node.attrs["site"])
+        return m.select(Value(bad, node.dtype), zero, wrapped)
+
+    def report(self, bad: ir.Value, site: int) -> None:
+        """Note the number of a check that failed in any lane, for the caller to raise."""
+        b = self.builder
+        if isinstance(bad.type, ir.VectorType):
+            if self.mask is not None:
+                bad = b.and_(bad, self.mask)
+            name = f"llvm.vector.reduce.or.{suffix(bad.type)}"
+            function = b.module.globals.get(name) or ir.Function(
+                b.module, ir.FunctionType(I1, [bad.type]), name
+            )
+            bad = b.call(function, [bad])
+        fault = self.fault()
+        old = b.load(fault, typ=I64)
+        b.store(b.select(bad, I64(site), old), fault)
+
+    def _iota(self, place: Affine, dtype: DType) -> Value:
+        base = self.address(place)
+        scalar = self.machine.cast(Value(base, int64), dtype)
+        factor = place.factors[self.vector] if self.vector is not None else 0
+        if not factor:
+            return scalar
+        integer = int64 if dtype.is_float else dtype
+        kind = ir.VectorType(I64 if dtype.is_float else scalar.ir.type, self.lanes)
+        ramp = Value(ir.Constant(kind, [factor * i for i in range(self.lanes)]), integer)
+        start = Value(base, int64) if dtype.is_float else scalar
+        together = self.machine.call("add", start, ramp)
+        return self.machine.cast(together, dtype)
+
+    # --- memory ---------------------------------------------------------------------------
+
+    def address(self, place: Affine) -> ir.Value:
+        """Return an affine number as an i64."""
+        b = self.builder
+        total: ir.Value = I64(place.base)
+        constant = place.base == 0
+        for factor, loop in zip(place.factors, self.loops, strict=True):
+            if factor:
+                term = loop if factor == 1 else b.mul(loop, I64(factor))
+                total = term if constant else b.add(term, total)
+                constant = False
+        return total
+
+    def pointer(self, buffer: Buffer, place: Affine) -> ir.Value:
+        """Return the address of an element."""
+        kind = memory_type(buffer.dtype)
+        return self.builder.gep(
+            self.pointers(buffer), [self.address(place)], source_etype=kind, inbounds=True
+        )
+
+    def load(self, buffer: Buffer, place: Affine) -> Value:
+        """Return what is stored at a place: a scalar, a vector, or scattered lanes."""
+        kind = memory_type(buffer.dtype)
+        pointer = self.pointer(buffer, place)
+        factor = place.factors[self.vector] if self.vector is not None else 0
+        m = self.machine
+        if factor == 0:
+            return m.unpack(self.builder.load(pointer, typ=kind), buffer.dtype)
+        vector = ir.VectorType(kind, self.lanes)
+        align = buffer.dtype.itemsize
+        if factor == 1 and self.mask is None:
+            return m.unpack(self.builder.load(pointer, align=align, typ=vector), buffer.dtype)
+        zeros = ir.Constant(vector, None)
+        if factor == 1:
+            stored = self._masked("load", vector, pointer, align, zeros)
+        else:
+            stored = self._masked("gather", vector, self._spread(pointer, kind, factor), align, zeros)
+        return m.unpack(stored, buffer.dtype)
+
+    def _spread(self, pointer: ir.Value, kind: ir.Type, factor: int) -> ir.Value:
+        steps = ir.Constant(ir.VectorType(I64, self.lanes), [factor * i for i in range(self.lanes)])
+        return self.builder.gep(pointer, [steps], source_etype=kind)
+
+    def _all(self) -> ir.Value:
+        return self.mask or ir.Constant(ir.VectorType(I1, self.lanes), [1] * self.lanes)
+
+    def _masked(
+        self, what: str, vector: ir.Type, pointer: ir.Value, align: int, rest: ir.Value
+    ) -> ir.Value:
+        name = f"llvm.masked.{what}.{_name(vector)}.{_name(pointer.type)}"
+        module = self.builder.module
+        function = module.globals.get(name)
+        mask = self._all()
+        if function is None:
+            kinds = [pointer.type, mask.type, vector]
+            function = ir.Function(module, ir.FunctionType(vector, kinds), name)
+        return aligned(self.builder.call(function, [pointer, mask, rest]), 0, align)
+
+    def store(self, buffer: Buffer, place: Affine, value: Value) -> None:
+        """Store a scalar, a vector, or lanes scattered by a stride."""
+        m, b = self.machine, self.builder
+        factor = place.factors[self.vector] if self.vector is not None else 0
+        pointer = self.pointer(buffer, place)
+        align = buffer.dtype.itemsize
+        if factor == 0:
+            b.store(m.pack(value), pointer)
+            return
+        packed = m.pack(m.splat(value, self.lanes))
+        if factor == 1 and self.mask is None:
+            b.store(packed, pointer, align=align)
+            return
+        what = "store" if factor == 1 else "scatter"
+        if factor != 1:
+            pointer = self._spread(pointer, memory_type(buffer.dtype), factor)
+        name = f"llvm.masked.{what}.{_name(packed.type)}.{_name(pointer.type)}"
+        module = b.module
+        function = module.globals.get(name)
+        mask = self._all()
+        if function is None:
+            kinds = [packed.type, pointer.type, mask.type]
+            function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
+        aligned(b.call(function, [packed, pointer, mask]), 1, align)
+
+
+def aligned(call: ir.Value, position: int, align: int) -> ir.Value:
+    """Say how an argument of a call is aligned."""
+    attributes = ir.values.ArgumentAttributes()
+    attributes.align = align
+    call.arg_attributes[position] = attributes
+    return call
+
+
+def _name(kind: ir.Type) -> str:
+    if isinstance(kind, ir.PointerType):
+        return "p0"
+    if isinstance(kind, ir.VectorType):
+        return f"v{kind.count}{_name(kind.element)}"
+    return suffix(kind)
+
+
+def lane_mask(builder: ir.IRBuilder, lanes: int, remaining: ir.Value) -> ir.Value:
+    """Return a mask of the lanes below a number."""
+    numbers = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
+    count = builder.trunc(remaining, I32) if remaining.type != I32 else remaining
+    one = builder.insert_element(
+        ir.Constant(ir.VectorType(I32, lanes), ir.Undefined), count, I32(0)
+    )
+    zeros = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
+    limit = builder.shuffle_vector(one, ir.Constant(one.type, ir.Undefined), zeros)
+    return builder.icmp_signed("<", numbers, limit)
+
+
+def fixed_mask(lanes: int, count: int) -> ir.Value:
+    """Return a constant mask of the first ``count`` lanes."""
+    return ir.Constant(ir.VectorType(I1, lanes), [int(i < count) for i in range(lanes)])
+
+
+@contextmanager
+def counted(builder: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: int, name: str) -> Any:
+    """Emit a loop ``for i in range(start, stop, step)``; yields ``i``."""
+    before = builder.block
+    head = builder.append_basic_block(f"{name}.head")
+    body = builder.append_basic_block(f"{name}.body")
+    end = builder.append_basic_block(f"{name}.end")
+    builder.branch(head)
+    builder.position_at_end(head)
+    i = builder.phi(I64, name)
+    i.add_incoming(start, before)
+    builder.cbranch(builder.icmp_signed("<", i, stop), body, end)
+    builder.position_at_end(body)
+    yield i
+    i.add_incoming(builder.add(i, I64(step), flags=("nsw",)), builder.block)
+    builder.branch(head)
+    builder.position_at_end(end)
+
+
+def strides_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return row-major strides in elements."""
+    return contiguous_strides(shape)
+
+
+__all__ = [
+    "I1", "I8", "Emitter", "POINTER", "counted", "fixed_mask", "lane_mask", "strides_of",
+]  # fmt: skip

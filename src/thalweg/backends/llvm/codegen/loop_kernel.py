@@ -1,0 +1,428 @@
+"""Code for element-wise work and reductions: loops around an explicitly vectorised inner axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from llvmlite import ir
+
+from thalweg.backends.llvm.codegen.emitter import Emitter, counted, fixed_mask
+from thalweg.backends.llvm.codegen.machine import I64, Machine, Value, memory_type, register_type
+from thalweg.backends.llvm.loops import (
+    Affine,
+    Buffer,
+    Index,
+    Kernel,
+    identity_index,
+    linear,
+    source_index,
+)
+from thalweg.graph.dtype import bool_
+from thalweg.graph.node import Node
+from thalweg.graph.shape import Shape, contiguous_strides
+
+CHUNK = 2048  # elements of a long inner axis that one thread takes at a time
+UNROLLED = 4  # vectors of an inner axis that are kept in registers between passes
+
+
+def inner_bounds(size: int, lanes: int) -> tuple[int, int]:
+    """Return how much of an axis whole vectors cover, and what is left."""
+    return size - size % lanes, size % lanes
+
+
+def vector_loop(
+    emitter: Emitter, axis: int, start: ir.Value, stop: ir.Value, tail: int,
+    body: Callable[[], None],
+) -> None:  # fmt: skip
+    """Emit a body for whole vectors of ``[start, stop)`` and once, masked, for a tail after it."""
+    b = emitter.builder
+    emitter.vector = axis
+    constant = isinstance(start, ir.Constant) and isinstance(stop, ir.Constant)
+    if not (constant and start.constant >= stop.constant):
+        emitter.prelude = b.block
+        with counted(b, start, stop, emitter.lanes, "lane") as i:
+            emitter.loops[axis] = i
+            emitter.forget(fixed=False)
+            body()
+    if tail:
+        emitter.prelude = None
+        emitter.forget()
+        emitter.loops[axis] = stop
+        emitter.mask = fixed_mask(emitter.lanes, tail)
+        body()
+        emitter.mask = None
+    emitter.vector, emitter.prelude = None, None
+    emitter.forget()
+
+
+def outer_position(
+    emitter: Emitter, number: ir.Value, sizes: Sequence[int], axes: Sequence[int]
+) -> None:
+    """Set the outer loop variables from one running number."""
+    b = emitter.builder
+    rest = number
+    for position in reversed(range(len(sizes))):
+        if position == 0:
+            emitter.loops[axes[0]] = rest
+        else:
+            size = I64(sizes[position])
+            emitter.loops[axes[position]] = b.urem(rest, size)
+            rest = b.udiv(rest, size)
+
+
+def store_place(kernel: Kernel, buffer: Buffer, node: Node, index: Index, loops: int) -> Affine:
+    """Return where a node's element goes: its own buffer, or a part of a larger one."""
+    if kernel.part is None:
+        return linear(index, node.shape, loops)
+    place = Affine(0, (0,) * loops)
+    rows = zip(
+        index, contiguous_strides(buffer.shape), kernel.part.starts, kernel.part.steps, strict=True
+    )
+    for axis, stride, start, step in rows:
+        place = place.plus(axis.times(stride * step, stride * start))
+    return place
+
+
+# --- element-wise ------------------------------------------------------------------------------
+
+
+def collapsed(kernel: Kernel, stored: Callable[[Node], bool]) -> int:
+    """Return the number of elements if the whole space can run as one axis, else 0.
+
+    It can when every store and load is row-major over the full space, or a single number.
+    """
+    if kernel.part is not None:
+        return 0
+    size = math.prod(kernel.space)
+    full = identity_index(kernel.space)
+    seen: set[tuple[int, Index]] = set()
+    stack = [(n, full) for n, _ in kernel.stores]
+    while stack:
+        node, index = stack.pop()
+        if (id(node), index) in seen:
+            continue
+        seen.add((id(node), index))
+        if not node.inputs or stored(node):
+            single = all(not any(a.factors) for a in index)
+            if node.op.name != "full" and index != full and not single:
+                return 0
+            if node.op.name == "iota" and not single and len(kernel.space) > 1:
+                return 0
+            continue
+        for i, source in enumerate(node.inputs):
+            at = source_index(node, index, i)
+            if at is None or (at != full and any(any(a.factors) for a in at)):
+                return 0
+            if source.shape != kernel.space and at == full and source.rank:
+                return 0
+            stack.append((source, at))
+    return size
+
+
+def emit_map(
+    emitter: Emitter, kernel: Kernel, share: Callable[[int], tuple[ir.Value, ir.Value]]
+) -> None:
+    """Emit an element-wise kernel."""
+    flat = collapsed(kernel, emitter.stored)
+    space: Shape = (flat,) if flat else kernel.space or (1,)
+    rank = len(space)
+    real = len(kernel.space)
+    inner = space[-1]
+    chunks = -(-inner // CHUNK)
+    outer = math.prod(space[:-1])
+    low, high = share(outer * chunks)
+    b = emitter.builder
+    with counted(b, low, high, 1, "unit") as unit:
+        emitter.loops = [I64(0)] * rank
+        emitter.forget()
+        row = b.udiv(unit, I64(chunks)) if chunks > 1 else unit
+        chunk = b.urem(unit, I64(chunks)) if chunks > 1 else I64(0)
+        outer_position(emitter, row, space[:-1], list(range(rank - 1)))
+        index = identity_index(space)
+
+        def body() -> None:
+            for node, buffer in kernel.stores:
+                if flat:
+                    value = emitter.value(node, _spread_flat(index[0], real))
+                    emitter.store(buffer, index[0], value)
+                else:
+                    at = index[:real] if real else ()
+                    value = emitter.value(node, at)
+                    emitter.store(buffer, store_place(kernel, buffer, node, at, rank), value)
+
+        _run_inner(emitter, rank - 1, inner, chunks, chunk, body)
+
+
+def _spread_flat(place: Affine, rank: int) -> Index:
+    """Return an index of ``rank`` axes whose row-major position is the flat loop.
+
+    Only its last axis moves: loads of row-major arrays of the full shape come out right, and axes of
+    size 1 elsewhere read 0.
+    """
+    zero = Affine(0, (0,))
+    return (zero,) * (rank - 1) + (place,) if rank else ()
+
+
+def _run_inner(
+    emitter: Emitter, axis: int, inner: int, chunks: int, chunk: ir.Value,
+    body: Callable[[], None],
+) -> None:  # fmt: skip
+    b = emitter.builder
+    whole, tail = inner_bounds(inner, emitter.lanes)
+    if chunks == 1:
+        if inner == 1:
+            emitter.forget()
+            body()
+            return
+        vector_loop(emitter, axis, I64(0), I64(whole), tail, body)
+        return
+    start = b.mul(chunk, I64(CHUNK))
+    end = b.add(start, I64(CHUNK))
+    last = b.icmp_signed(">", end, I64(whole))
+    stop = b.select(last, I64(whole), end)
+    vector_loop(emitter, axis, start, stop, 0, body)
+    if tail:
+        with b.if_then(b.icmp_signed("==", chunk, I64(chunks - 1))):
+            vector_loop(emitter, axis, I64(whole), I64(whole), tail, body)
+
+
+# --- reductions --------------------------------------------------------------------------------
+
+_START = {"sum": 0, "prod": 1, "any": 0, "all": 1}
+_COMBINE = {"sum": "add", "prod": "multiply", "max": "maximum", "min": "minimum",
+            "any": "logical_or", "all": "logical_and"}  # fmt: skip
+
+
+def start_value(machine: Machine, node: Node, lanes: int) -> Value:
+    """Return what a reduction starts with."""
+    name, dtype = node.op.name, node.dtype
+    if name in _START:
+        return machine.number(_START[name], dtype, lanes)
+    if dtype.is_float:
+        bound = float("-inf") if name == "max" else float("inf")
+        scalar = Value(ir.Constant(register_type(dtype), bound), dtype)
+        return machine.splat(scalar, lanes)
+    if dtype is bool_:
+        return machine.number(name == "min", dtype, lanes)
+    bits, signed = register_type(dtype).width, dtype.kind == "int"
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    return machine.number(low if name == "max" else high, dtype, lanes)
+
+
+def combine(machine: Machine, node: Node, a: Value, b: Value) -> Value:
+    """Return two partial results as one; half types are accumulated in float32."""
+    return machine.call(_COMBINE[node.op.name], a, b)
+
+
+def fold_lanes(machine: Machine, node: Node, x: Value) -> Value:
+    """Return all lanes of a vector combined, always in the same order: halves onto halves."""
+    b, lanes = machine.builder, x.lanes
+    value = x.ir
+    while lanes > 1:
+        lanes //= 2
+        undefined = ir.Constant(value.type, ir.Undefined)
+        pick = lambda r: ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(r))  # noqa: B023, E731
+        low = b.shuffle_vector(value, undefined, pick(range(lanes)))
+        high = b.shuffle_vector(value, undefined, pick(range(lanes, 2 * lanes)))
+        value = combine(machine, node, Value(low, x.dtype), Value(high, x.dtype)).ir
+    scalar = b.extract_element(value, ir.IntType(32)(0)) if x.lanes > 1 else value
+    return Value(scalar, x.dtype)
+
+
+def kept_index(node: Node, index: Index) -> Index:
+    """Return, of an index into a reduction's input, that of its result."""
+    axes = node.attrs["axes"]
+    if node.attrs["keepdims"]:
+        zero = Affine(0, (0,) * len(index[0].factors))
+        return tuple(zero if d in axes else a for d, a in enumerate(index))
+    return tuple(a for d, a in enumerate(index) if d not in axes)
+
+
+class Cells:
+    """Accumulators in stack memory, that later passes of LLVM turn into registers."""
+
+    def __init__(self, emitter: Emitter, entry: ir.Block) -> None:
+        self.emitter, self.entry = emitter, entry
+
+    def new(self, kind: ir.Type) -> ir.Value:
+        """Return a cell, made once at the function's entry."""
+        with self.emitter.builder.goto_block(self.entry):
+            return self.emitter.builder.alloca(kind)
+
+
+def emit_rows(
+    emitter: Emitter, kernel: Kernel, share: Callable[[int], tuple[ir.Value, ir.Value]],
+    passes: list[list[Node]],
+) -> None:  # fmt: skip
+    """Emit a kernel whose reductions run along the last axis, row by row, in several passes."""
+    space = kernel.space
+    rank, b = len(space), emitter.builder
+    kept = [d for d in range(rank) if d not in kernel.reduced]
+    entry = b.function.entry_basic_block
+    cells = Cells(emitter, entry)
+    low, high = share(math.prod(space[d] for d in kept))
+    with counted(b, low, high, 1, "row") as row:
+        emitter.loops = [I64(0)] * rank
+        emitter.forget()
+        outer_position(emitter, row, [space[d] for d in kept], kept)
+        small = len(kernel.reduced) == 1 and space[-1] <= UNROLLED * emitter.lanes
+        for reductions in passes:
+            _reduce_pass(emitter, kernel, reductions, cells, small)
+        full = [(n, buf) for n, buf in kernel.stores if n.shape == space and not _is_row(n, kernel)]
+        index = identity_index(space)
+
+        def body() -> None:
+            for node, buffer in full:
+                emitter.store(buffer, linear(index, node.shape, rank), emitter.value(node, index))
+
+        if full:
+            _along_reduced(emitter, kernel, body, small)
+        emitter.vector, emitter.prelude = None, None
+        emitter.forget()
+        for node, buffer in kernel.stores:
+            if (node, buffer) not in full:
+                at = row_index(node, kernel)
+                emitter.store(buffer, linear(at, node.shape, rank), emitter.value(node, at))
+
+
+def _is_row(node: Node, kernel: Kernel) -> bool:
+    return id(node) in kernel.inside and node.attrs.get("axes") is not None and (
+        node.op.kind == "reduction"
+    )
+
+
+def row_index(node: Node, kernel: Kernel) -> Index:
+    """Return the index of a row-level node: the kept loops, with or without axes of size 1."""
+    full = identity_index(kernel.space)
+    if node.rank == len(kernel.space):
+        zero = Affine(0, (0,) * len(kernel.space))
+        return tuple(zero if d in kernel.reduced else a for d, a in enumerate(full))
+    return tuple(a for d, a in enumerate(full) if d not in kernel.reduced)
+
+
+def _along_reduced(
+    emitter: Emitter, kernel: Kernel, body: Callable[[], None], small: bool
+) -> None:
+    """Run a body over every element of the reduced axes, the last of them in vectors."""
+    b, space = emitter.builder, kernel.space
+    last = kernel.reduced[-1]
+    outer = kernel.reduced[:-1]
+    whole, tail = inner_bounds(space[last], emitter.lanes)
+
+    def inner() -> None:
+        if small:
+            emitter.vector, emitter.prelude = last, None
+            for start in range(0, space[last], emitter.lanes):
+                emitter.loops[last] = I64(start)
+                left = space[last] - start
+                emitter.mask = None if left >= emitter.lanes else fixed_mask(emitter.lanes, left)
+                emitter.forget()
+                body()
+            emitter.mask = emitter.vector = None
+        else:
+            vector_loop(emitter, last, I64(0), I64(whole), tail, body)
+
+    if not outer:
+        inner()
+        return
+    count = math.prod(space[d] for d in outer)
+    with counted(b, I64(0), I64(count), 1, "reduced") as number:
+        outer_position(emitter, number, [space[d] for d in outer], list(outer))
+        emitter.forget()
+        inner()
+
+
+def _reduce_pass(
+    emitter: Emitter, kernel: Kernel, reductions: list[Node], cells: Cells, small: bool
+) -> None:
+    """Reduce a row, and make the results known as values of this row."""
+    b, m, rank = emitter.builder, emitter.machine, len(kernel.space)
+    index = identity_index(kernel.space)
+    accumulators = []
+    for node in reductions:
+        start = start_value(m, node, emitter.lanes)
+        cell = cells.new(start.ir.type)
+        b.store(start.ir, cell)
+        accumulators.append((node, cell, start))
+
+    def body() -> None:
+        for node, cell, start in accumulators:
+            x = m.splat(emitter.value(node.inputs[0], index), emitter.lanes)
+            before = Value(b.load(cell, typ=start.ir.type), node.dtype)
+            after = combine(m, node, before, x)
+            if emitter.mask is not None:
+                after = Value(b.select(emitter.mask, after.ir, before.ir), node.dtype)
+            b.store(after.ir, cell)
+
+    _along_reduced(emitter, kernel, body, small)
+    emitter.vector, emitter.prelude = None, None
+    emitter.forget()
+    for node, cell, start in accumulators:
+        total = fold_lanes(m, node, Value(b.load(cell, typ=start.ir.type), node.dtype))
+        result = m.rounded(total)
+        emitter.given[id(node)] = lambda _, r=result: r
+    assert rank
+
+
+def emit_columns(
+    emitter: Emitter, kernel: Kernel, share: Callable[[int], tuple[ir.Value, ir.Value]]
+) -> None:
+    """Emit a reduction over leading axes: lanes are columns, and what follows is done per column."""
+    anchor = kernel.anchor
+    assert anchor is not None
+    source = anchor.inputs[0]
+    space, reduced = source.shape, anchor.attrs["axes"]
+    rank, b, m = len(space), emitter.builder, emitter.machine
+    kept = [d for d in range(rank) if d not in reduced]
+    last = kept[-1]
+    whole, tail = inner_bounds(space[last], emitter.lanes)
+    blocks = -(-space[last] // emitter.lanes)
+    low, high = share(math.prod(space[d] for d in kept[:-1]) * blocks)
+    start = start_value(m, anchor, emitter.lanes)
+    cell = Cells(emitter, b.function.entry_basic_block).new(start.ir.type)
+    index = identity_index(space)
+    count = math.prod(space[d] for d in reduced)
+
+    def column() -> None:
+        emitter.vector = last
+        b.store(start.ir, cell)
+        with counted(b, I64(0), I64(count), 1, "reduced") as number:
+            outer_position(emitter, number, [space[d] for d in reduced], list(reduced))
+            emitter.forget()
+            x = m.splat(emitter.value(source, index), emitter.lanes)
+            total = combine(m, anchor, Value(b.load(cell, typ=start.ir.type), anchor.dtype), x)
+            b.store(total.ir, cell)
+        for d in reduced:
+            emitter.loops[d] = I64(0)
+        emitter.forget()
+        result = m.rounded(Value(b.load(cell, typ=start.ir.type), anchor.dtype))
+        emitter.given[id(anchor)] = lambda _: result
+        at = kept_index(anchor, index)
+        for node, buffer in kernel.stores:
+            emitter.store(buffer, linear(at, node.shape, rank), emitter.value(node, at))
+        del emitter.given[id(anchor)]
+        emitter.vector = None
+
+    with counted(b, low, high, 1, "block") as unit:
+        emitter.loops = [I64(0)] * rank
+        emitter.prelude = None
+        block = b.urem(unit, I64(blocks)) if len(kept) > 1 else unit
+        if len(kept) > 1:
+            row = b.udiv(unit, I64(blocks))
+            outer_position(emitter, row, [space[d] for d in kept[:-1]], kept[:-1])
+        emitter.loops[last] = b.mul(block, I64(emitter.lanes))
+        if tail:
+            with b.if_else(b.icmp_signed("==", block, I64(blocks - 1))) as (at_end, before):
+                with at_end:
+                    emitter.mask = fixed_mask(emitter.lanes, tail)
+                    column()
+                    emitter.mask = None
+                with before:
+                    if whole:
+                        column()
+        else:
+            column()
+
+
+__all__ = ["emit_columns", "emit_map", "emit_rows", "memory_type"]

@@ -1,0 +1,196 @@
+"""The program: kernels in order with barriers between, steps repeated, inputs gathered."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from thalweg.backends.llvm.codegen import structured
+from thalweg.backends.llvm.codegen.contraction import Tiles, emit_contraction, emit_pack
+from thalweg.backends.llvm.codegen.emitter import Emitter, counted
+from thalweg.backends.llvm.codegen.loop_kernel import emit_columns, emit_map, emit_rows
+from thalweg.backends.llvm.codegen.machine import I8, I64, POINTER
+from thalweg.backends.llvm.loops import Buffer
+from thalweg.backends.llvm.runtime.barrier import emit_barrier
+from thalweg.backends.llvm.schedule.fuse import passes_of
+from thalweg.backends.llvm.schedule.plan import Schedule, Step
+from thalweg.graph.node import Node
+
+HEADER = 3  # words before the inputs: arena, fault, number of steps
+PER_INPUT, PER_OUTPUT = 4, 2
+VOID = ir.VoidType()
+
+
+@dataclass
+class Program:
+    """The emitted module and the names of its kernels, in the order in which they run."""
+
+    module: ir.Module
+    kernels: list[str]
+
+
+class ProgramWriter:
+    """Writes one LLVM module for a schedule."""
+
+    def __init__(self, schedule: Schedule, lanes: int, fused: bool, triple: str) -> None:
+        self.schedule, self.lanes = schedule, lanes
+        self.module = ir.Module(name="thalweg")
+        self.module.triple = triple
+        self.tiles = Tiles(self.module, fused)
+        self.made: dict[str, ir.Function] = {}
+        self.nodes = schedule.buffers
+
+    def write(self) -> Program:
+        """Return the module with its kernels and the function ``run``."""
+        functions = [(s, *self._kernel(i, s)) for i, s in enumerate(self.schedule.steps)]
+        self._run(functions)
+        return Program(self.module, [f.name for _, f, _ in functions])
+
+    # --- kernels --------------------------------------------------------------------------
+
+    def _kernel(self, number: int, step: Step) -> tuple[ir.Function, list[Buffer]]:
+        """Return the function of a step and the buffers that it is called with."""
+        buffers = list({id(b): b for b in step.reads + step.writes}.values())
+        kind = ir.FunctionType(VOID, [POINTER] * (len(buffers) + 1) + [I64, I64])
+        function = ir.Function(self.module, kind, f"kernel{number}_{step.kernel.kind}")
+        function.attributes.add("nounwind")
+        builder = ir.IRBuilder(function.append_basic_block("entry"))
+        body = builder.append_basic_block("start")
+        place = {id(b): a for b, a in zip(buffers, function.args, strict=False)}
+        *_, fault, thread, threads = function.args
+        emitter = Emitter(
+            builder, lambda b: place[id(b)], self.nodes, step.kernel.inside, self.lanes,
+            lambda: fault,
+        )  # fmt: skip
+        builder.position_at_end(body)
+        share = self._share(builder, thread, threads)
+        self._emit(emitter, step, share, thread)
+        builder.ret_void()
+        builder.position_at_end(function.entry_basic_block)
+        builder.branch(body)
+        return self._deduplicated(function), buffers
+
+    def _share(self, b: ir.IRBuilder, thread: ir.Value, threads: ir.Value):  # type: ignore[no-untyped-def]
+        """Return a function that gives this thread's range of so many equal pieces of work."""
+
+        def share(units: int) -> tuple[ir.Value, ir.Value]:
+            total = I64(units)
+            low = b.udiv(b.mul(total, thread), threads)
+            high = b.udiv(b.mul(total, b.add(thread, I64(1))), threads)
+            return low, high
+
+        return share
+
+    def _emit(self, emitter: Emitter, step: Step, share, thread: ir.Value) -> None:  # type: ignore[no-untyped-def]
+        kernel = step.kernel
+        if step.packs:
+            assert step.plan is not None and step.packed is not None
+            emit_pack(emitter, step.plan, step.packed.dtype, share, step.packed)
+        elif kernel.kind == "contraction" and step.plan is not None:
+            emit_contraction(emitter, kernel, step.plan, self.tiles, share, step.packed)
+        elif kernel.kind == "contraction":
+            structured.emit_empty_contraction(emitter, kernel, share)
+        elif kernel.kind == "map":
+            emit_map(emitter, kernel, share)
+        elif kernel.kind == "rows":
+            emit_rows(emitter, kernel, share, passes_of(kernel))
+        elif kernel.kind == "columns":
+            emit_columns(emitter, kernel, share)
+        else:
+            structured.EMIT[kernel.kind](emitter, kernel, share)
+
+    def _deduplicated(self, function: ir.Function) -> ir.Function:
+        """Return an equal function that was made before, if there is one."""
+        text = str(function).replace(function.name, "kernel")
+        key = hashlib.sha256(text.encode()).hexdigest()
+        known = self.made.setdefault(key, function)
+        if known is not function:
+            del self.module.globals[function.name]
+        return known
+
+    # --- the program ----------------------------------------------------------------------
+
+    def _run(self, functions: list[tuple[Step, ir.Function, list[Buffer]]]) -> None:
+        """Write ``void run(ptr table, i64 thread, i64 threads, ptr barrier)``."""
+        barrier = emit_barrier(self.module)
+        kind = ir.FunctionType(VOID, [POINTER, I64, I64, POINTER])
+        run = ir.Function(self.module, kind, "run")
+        table, thread, threads, state = run.args
+        b = ir.IRBuilder(run.append_basic_block("entry"))
+        word = lambda i, t=I64: b.load(  # noqa: E731
+            b.gep(table, [I64(i)], source_etype=I64), typ=t
+        )
+        arena, fault, steps = word(0, POINTER), word(1, POINTER), word(2)
+        last_level = max((s.level for s, _, _ in functions), default=0)
+        with counted(b, I64(0), steps, 1, "step") as step:
+            inputs = [
+                self._input(b, word, i, n, step, thread, threads)
+                for i, n in enumerate(self.schedule.graph.inputs)
+            ]
+            flags = [flag for _, flag in inputs if flag is not None]
+            if flags:
+                some = flags[0]
+                for flag in flags[1:]:
+                    some = b.or_(some, flag)
+                with b.if_then(some):
+                    b.call(barrier, [state, threads])
+            results = [o for o in self.schedule.outputs if o.place == "output"]
+            at = HEADER + PER_INPUT * len(inputs)
+            outputs = [
+                b.gep(word(at + PER_OUTPUT * i, POINTER),
+                      [b.mul(step, word(at + PER_OUTPUT * i + 1))], source_etype=I8)
+                for i in range(len(results))
+            ]  # fmt: skip
+
+            def pointer(buffer: Buffer) -> ir.Value:
+                if buffer.place == "input":
+                    return inputs[buffer.number][0]
+                if buffer.place == "output":
+                    return outputs[buffer.number]
+                return b.gep(arena, [I64(buffer.offset)], source_etype=I8)
+
+            level = 0
+            for s, function, buffers in functions:
+                if s.level != level:
+                    b.call(barrier, [state, threads])
+                    level = s.level
+                b.call(function, [*(pointer(x) for x in buffers), fault, thread, threads])
+            b.call(barrier, [state, threads])
+        assert level == last_level or not functions
+        b.ret_void()
+
+    def _input(self, b: ir.IRBuilder, word, number: int, node: Node, step: ir.Value,  # type: ignore[no-untyped-def]
+               thread: ir.Value, threads: ir.Value) -> tuple[ir.Value, object]:  # fmt: skip
+        """Return where an input of this step lies; rows picked by an index are gathered first."""
+        at = HEADER + PER_INPUT * number
+        base = word(at, POINTER)
+        plain = b.gep(base, [b.mul(step, word(at + 1))], source_etype=I8)
+        batch = node.shape[0] if node.rank else 0
+        if not batch or number in self.schedule.graph.aliases.values():
+            return plain, None
+        rows, target = word(at + 2, POINTER), word(at + 3, POINTER)
+        none = ir.Constant(POINTER, None)
+        gathered = b.icmp_unsigned("!=", rows, none)
+        row_bytes = node.dtype.itemsize * math.prod(node.shape[1:])
+        low = b.udiv(b.mul(I64(batch), thread), threads)
+        high = b.udiv(b.mul(I64(batch), b.add(thread, I64(1))), threads)
+        with b.if_then(gathered), counted(b, low, high, 1, "row") as i:
+            index = b.add(b.mul(step, I64(batch)), i)
+            row = b.load(b.gep(rows, [index], source_etype=I64), typ=I64)
+            source = b.gep(base, [b.mul(row, I64(row_bytes))], source_etype=I8)
+            put = b.gep(target, [b.mul(i, I64(row_bytes))], source_etype=I8)
+            copy_bytes(b, put, source, row_bytes)
+        return b.select(gathered, target, plain), gathered
+
+
+def copy_bytes(b: ir.IRBuilder, target: ir.Value, source: ir.Value, count: int) -> None:
+    """Copy a fixed number of bytes."""
+    name = "llvm.memcpy.p0.p0.i64"
+    function = b.module.globals.get(name)
+    if function is None:
+        kinds = [POINTER, POINTER, I64, ir.IntType(1)]
+        function = ir.Function(b.module, ir.FunctionType(VOID, kinds), name)
+    b.call(function, [target, source, I64(count), ir.IntType(1)(0)])

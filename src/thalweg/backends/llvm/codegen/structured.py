@@ -1,0 +1,375 @@
+"""Code for operations that are neither element-wise nor contractions: gathers, scans, sorting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from llvmlite import ir
+
+from thalweg.backends.llvm.codegen.emitter import Emitter, counted
+from thalweg.backends.llvm.codegen.loop_kernel import inner_bounds, outer_position, vector_loop
+from thalweg.backends.llvm.codegen.machine import I64, Value, memory_type, register_type
+from thalweg.backends.llvm.loops import Affine, Index, Kernel, identity_index, linear
+from thalweg.graph.dtype import int64
+from thalweg.graph.node import Node
+
+Share = Callable[[int], tuple[ir.Value, ir.Value]]
+
+
+def _widened(index: Index, more: int) -> Index:
+    """Return an index with further loop variables that it does not use."""
+    return tuple(Affine(a.base, a.factors + (0,) * more) for a in index)
+
+
+def _loop(position: int, count: int) -> Affine:
+    return Affine(0, tuple(int(i == position) for i in range(count)))
+
+
+def _anchor(kernel: Kernel) -> Node:
+    assert kernel.anchor is not None
+    return kernel.anchor
+
+
+def _start(emitter: Emitter, count: int) -> None:
+    emitter.loops = [I64(0)] * count
+    emitter.vector = emitter.mask = emitter.prelude = None
+    emitter.forget()
+
+
+def emit_fill(emitter: Emitter, kernel: Kernel, share: Share) -> None:
+    """Fill a buffer with the value of a pad."""
+    node, buffer = kernel.stores[0]
+    size = math.prod(kernel.space)
+    low, high = share(size)
+    value = emitter.machine.number(node.attrs["value"], node.dtype)
+    with counted(emitter.builder, low, high, 1, "i") as i:
+        _start(emitter, 1)
+        emitter.loops = [i]
+        emitter.store(buffer, Affine(0, (1,)), value)
+
+
+def emit_empty_contraction(emitter: Emitter, kernel: Kernel, share: Share) -> None:
+    """A contraction over nothing is 0; what is fused with it goes on from there."""
+    anchor = _anchor(kernel)
+    rank = len(kernel.space)
+    low, high = share(math.prod(kernel.space))
+    zero = emitter.machine.number(0, anchor.dtype)
+    with counted(emitter.builder, low, high, 1, "i") as i:
+        _start(emitter, max(rank, 1))
+        if rank:
+            outer_position(emitter, i, kernel.space, list(range(rank)))
+        emitter.given[id(anchor)] = lambda _: zero
+        index = _widened(identity_index(kernel.space), 0 if rank else 1)
+        for node, buffer in kernel.stores:
+            emitter.store(buffer, linear(index, node.shape, max(rank, 1)),
+                          emitter.value(node, index))  # fmt: skip
+
+
+def _inner(emitter: Emitter, axis: int, size: int, body: Callable[[], None]) -> None:
+    whole, tail = inner_bounds(size, emitter.lanes)
+    if size == 1:
+        emitter.forget()
+        body()
+    else:
+        vector_loop(emitter, axis, I64(0), I64(whole), tail, body)
+
+
+def emit_take(emitter: Emitter, kernel: Kernel, share: Share) -> None:
+    """Copy slices: the picked position is one more loop variable."""
+    node = _anchor(kernel)
+    x, i = node.inputs
+    axis, buffer = node.attrs["axis"], kernel.stores[0][1]
+    rank = node.rank
+    loops = rank + 1
+    index = _widened(identity_index(node.shape), 1) if rank else ()
+    at = index[axis : axis + i.rank]
+    source = (*index[:axis], _loop(rank, loops), *index[axis + i.rank :])
+    contiguous = axis + i.rank < rank
+    outer = node.shape[:-1] if contiguous else node.shape
+    b = emitter.builder
+    low, high = share(math.prod(outer))
+    with counted(b, low, high, 1, "slice") as number:
+        _start(emitter, loops)
+        if outer:
+            outer_position(emitter, number, outer, list(range(len(outer))))
+        emitter.loops[rank] = emitter.machine.cast(emitter.value(i, _some(at, loops)), int64).ir
+
+        def body() -> None:
+            emitter.store(buffer, linear(index, node.shape, loops), emitter.value(x, source))
+
+        if contiguous:
+            _inner(emitter, rank - 1, node.shape[-1], body)
+        else:
+            emitter.forget()
+            emitter.store(
+                buffer, _place(index, node, loops), emitter.value(x, source)
+            )
+
+
+def _some(index: Index, loops: int) -> Index:
+    return index if index else ()
+
+
+def _place(index: Index, node: Node, loops: int) -> Affine:
+    return linear(index, node.shape, loops)
+
+
+def emit_scatter_add(emitter: Emitter, kernel: Kernel, share: Share) -> None:
+    """Copy the target, then add slice by slice; threads share the axes that are not indexed."""
+    node = _anchor(kernel)
+    x, i, u = node.inputs
+    axis, buffer = node.attrs["axis"], kernel.stores[0][1]
+    loops = u.rank + 2
+    place_axis, fill_axis = u.rank, u.rank + 1
+    updates = _widened(identity_index(u.shape), 2) if u.rank else ()
+    at = updates[axis : axis + i.rank]
+    around = [*updates[:axis], _loop(place_axis, loops), *updates[axis + i.rank :]]
+    every = [*updates[:axis], _loop(fill_axis, loops), *updates[axis + i.rank :]]
+    rest = [d for d in range(u.rank) if not axis <= d < axis + i.rank]
+    indexed = list(range(axis, axis + i.rank))
+    b, m = emitter.builder, emitter.machine
+    low, high = share(math.prod(u.shape[d] for d in rest))
+    with counted(b, low, high, 1, "lane") as number:
+        _start(emitter, loops)
+        outer_position(emitter, number, [u.shape[d] for d in rest], rest) if rest else None
+        with counted(b, I64(0), I64(x.shape[axis]), 1, "fill") as f:
+            emitter.loops[fill_axis] = f
+            emitter.forget()
+            emitter.store(
+                buffer, linear(tuple(every), x.shape, loops), emitter.value(x, tuple(every))
+            )
+        with counted(b, I64(0), I64(math.prod(i.shape)), 1, "update") as number2:
+            if indexed:
+                outer_position(emitter, number2, list(i.shape), indexed)
+            emitter.forget()
+            picked = m.cast(emitter.value(i, _some(at, loops)), int64)
+            emitter.loops[place_axis] = picked.ir
+            emitter.forget()
+            place = linear(tuple(around), x.shape, loops)
+            total = m.call("add", emitter.load(buffer, place), emitter.value(u, updates))
+            emitter.store(buffer, place, m.rounded(total))
+
+
+def emit_take_along(emitter: Emitter, kernel: Kernel, share: Share) -> None:
+    """Pick element by element."""
+    node = _anchor(kernel)
+    x, i = node.inputs
+    axis, buffer = node.attrs["axis"], kernel.stores[0][1]
+    rank = node.rank
+    loops = rank + 1
+    index = _widened(identity_index(node.shape), 1)
+    source = (*index[:axis], _loop(rank, loops), *index[axis + 1 :])
+    low, high = share(math.prod(node.shape))
+    with counted(emitter.builder, low, high, 1, "i") as number:
+        _start(emitter, loops)
+        outer_position(emitter, number, node.shape, list(range(rank)))
+        picked = emitter.machine.cast(emitter.value(i, index), int64)
+        emitter.loops[rank] = picked.ir
+        emitter.forget()
+        emitter.store(buffer, linear(index, node.shape, loops), emitter.value(x, source))
+
+
+def emit_add_along(emitter: Emitter, kernel: Kernel, share: Share) -> None:
+    """Copy the target row by row, then add the updates of the row in order."""
+    node = _anchor(kernel)
+    x, i, u = node.inputs
+    axis, buffer = node.attrs["axis"], kernel.stores[0][1]
+    rank, m, b = node.rank, emitter.machine, emitter.builder
+    loops = rank + 1
+    index = _widened(identity_index(node.shape), 1)
+    target = (*index[:axis], _loop(rank, loops), *index[axis + 1 :])
+    rest = [d for d in range(rank) if d != axis]
+    low, high = share(math.prod(node.shape[d] for d in rest))
+    with counted(b, low, high, 1, "row") as number:
+        _start(emitter, loops)
+        if rest:
+            outer_position(emitter, number, [node.shape[d] for d in rest], rest)
+        with counted(b, I64(0), I64(node.shape[axis]), 1, "copy") as k:
+            emitter.loops[axis] = k
+            emitter.forget()
+            emitter.store(buffer, linear(index, x.shape, loops), emitter.value(x, index))
+        with counted(b, I64(0), I64(i.shape[axis]), 1, "update") as k:
+            emitter.loops[axis] = k
+            emitter.forget()
+            picked = m.cast(emitter.value(i, index), int64)
+            emitter.loops[rank] = picked.ir
+            emitter.forget()
+            place = linear(target, x.shape, loops)
+            total = m.call("add", emitter.load(buffer, place), emitter.value(u, index))
+            emitter.store(buffer, place, m.rounded(total))
+
+
+def emit_cumulative_sum(emitter: Emitter, kernel: Kernel, share: Share) -> None:
+    """Add up along one axis, the others shared by threads."""
+    node = _anchor(kernel)
+    x = node.inputs[0]
+    axis, buffer = node.attrs["axis"], kernel.stores[0][1]
+    rank, m, b = node.rank, emitter.machine, emitter.builder
+    index = identity_index(node.shape)
+    rest = [d for d in range(rank) if d != axis]
+    kind = register_type(node.dtype)
+    with b.goto_block(b.function.entry_basic_block):
+        cell = b.alloca(kind)
+    low, high = share(math.prod(node.shape[d] for d in rest))
+    with counted(b, low, high, 1, "row") as number:
+        _start(emitter, rank)
+        if rest:
+            outer_position(emitter, number, [node.shape[d] for d in rest], rest)
+        b.store(m.number(0, node.dtype).ir, cell)
+        with counted(b, I64(0), I64(node.shape[axis]), 1, "k") as k:
+            emitter.loops[axis] = k
+            emitter.forget()
+            before = Value(b.load(cell, typ=kind), node.dtype)
+            total = m.call("add", before, emitter.value(x, index))
+            b.store(total.ir, cell)
+            emitter.store(buffer, linear(index, node.shape, rank), total)
+
+
+def _is_less(emitter: Emitter, a: Value, b: Value) -> ir.Value:
+    """Return whether a comes before b; NaN comes after every number."""
+    m = emitter.machine
+    less = m.call("less", a, b)
+    if not a.dtype.is_float:
+        return less.ir
+    tail = m.call("logical_and", m.call("isnan", b), m.call("logical_not", m.call("isnan", a)))
+    return m.call("logical_or", less, tail).ir
+
+
+def _extreme_position(largest: bool) -> Callable[[Emitter, Kernel, Share], None]:
+    def emit(emitter: Emitter, kernel: Kernel, share: Share) -> None:
+        node = _anchor(kernel)
+        x = node.inputs[0]
+        axis, buffer = node.attrs["axis"], kernel.stores[0][1]
+        rank, m, b = x.rank, emitter.machine, emitter.builder
+        index = identity_index(x.shape)
+        kept = tuple(a for d, a in enumerate(index) if d != axis)
+        rest = [d for d in range(rank) if d != axis]
+        kind = register_type(x.dtype)
+        with b.goto_block(b.function.entry_basic_block):
+            best, where = b.alloca(kind), b.alloca(I64)
+        low, high = share(math.prod(x.shape[d] for d in rest))
+        with counted(b, low, high, 1, "row") as number:
+            _start(emitter, rank)
+            if rest:
+                outer_position(emitter, number, [x.shape[d] for d in rest], rest)
+            b.store(emitter.value(x, index).ir, best)
+            b.store(I64(0), where)
+            with counted(b, I64(1), I64(x.shape[axis]), 1, "k") as k:
+                emitter.loops[axis] = k
+                emitter.forget()
+                now = emitter.value(x, index)
+                old = Value(b.load(best, typ=kind), x.dtype)
+                better = m.call("greater" if largest else "less", now, old)
+                if x.dtype.is_float:  # the first NaN wins
+                    nan = m.call("logical_and", m.call("isnan", now),
+                                 m.call("logical_not", m.call("isnan", old)))  # fmt: skip
+                    better = m.call("logical_or", better, nan)
+                b.store(b.select(better.ir, now.ir, old.ir), best)
+                b.store(b.select(better.ir, k, b.load(where, typ=I64)), where)
+            emitter.loops[axis] = I64(0)
+            emitter.forget()
+            place = linear(kept, node.shape, rank) if kept else Affine(0, (0,) * rank)
+            emitter.store(buffer, place, Value(b.load(where, typ=I64), int64))
+
+    return emit
+
+
+def emit_argsort(emitter: Emitter, kernel: Kernel, share: Share) -> None:
+    """Sort positions by merging runs of doubling length: stable, n log n comparisons."""
+    node = _anchor(kernel)
+    x = node.inputs[0]
+    axis, buffer = node.attrs["axis"], kernel.stores[0][1]
+    n, rank, b = node.shape[axis], node.rank, emitter.builder
+    index = identity_index(node.shape)
+    rest = [d for d in range(rank) if d != axis]
+    low, high = share(math.prod(node.shape[d] for d in rest))
+    with b.goto_block(b.function.entry_basic_block):
+        size = b.mul(I64(8 * max(n, 1)), I64(1))
+    malloc, free = _memory_functions(b)
+    one = b.call(malloc, [size])
+    two = b.call(malloc, [size])
+    with counted(b, low, high, 1, "row") as number:
+        _start(emitter, rank)
+        if rest:
+            outer_position(emitter, number, [node.shape[d] for d in rest], rest)
+        outer = list(emitter.loops)
+        with counted(b, I64(0), I64(n), 1, "k") as k:
+            b.store(k, b.gep(one, [k], source_etype=I64))
+
+        def element(position: ir.Value) -> Value:
+            emitter.loops = list(outer)
+            emitter.loops[axis] = position
+            emitter.forget()
+            return emitter.value(x, index)
+
+        source, target = one, two
+        width = 1
+        while width < n:
+            _merge_round(emitter, source, target, n, width, element)
+            source, target = target, source
+            width *= 2
+        with counted(b, I64(0), I64(n), 1, "k") as k:
+            emitter.loops = list(outer)
+            emitter.loops[axis] = k
+            emitter.forget()
+            value = b.load(b.gep(source, [k], source_etype=I64), typ=I64)
+            emitter.store(buffer, linear(index, node.shape, rank), Value(value, int64))
+    b.call(free, [one])
+    b.call(free, [two])
+
+
+def _memory_functions(b: ir.IRBuilder) -> tuple[ir.Function, ir.Function]:
+    pointer, void = ir.PointerType(), ir.VoidType()
+    found = []
+    for name, kind in (("malloc", ir.FunctionType(pointer, [I64])),
+                       ("free", ir.FunctionType(void, [pointer]))):  # fmt: skip
+        known = b.module.globals.get(name)
+        found.append(known if known is not None else ir.Function(b.module, kind, name))
+    return found[0], found[1]
+
+
+def _merge_round(
+    emitter: Emitter, source: ir.Value, target: ir.Value, n: int, width: int,
+    element: Callable[[ir.Value], Value],
+) -> None:  # fmt: skip
+    """Merge neighbouring sorted runs of ``width`` positions."""
+    b = emitter.builder
+    at = lambda array, i: b.gep(array, [i], source_etype=I64)  # noqa: E731
+    with b.goto_block(b.function.entry_basic_block):
+        left, right = b.alloca(I64), b.alloca(I64)
+    with counted(b, I64(0), I64(n), 2 * width, "run") as start:
+        bound = lambda k: b.select(  # noqa: E731
+            b.icmp_signed("<", b.add(start, I64(k)), I64(n)), b.add(start, I64(k)), I64(n)
+        )
+        middle, end = bound(width), bound(2 * width)
+        b.store(start, left)
+        b.store(middle, right)
+        with counted(b, start, end, 1, "out") as out:
+            i, j = b.load(left, typ=I64), b.load(right, typ=I64)
+            more_left = b.icmp_signed("<", i, middle)
+            more_right = b.icmp_signed("<", j, end)
+            safe_i = b.select(more_left, i, start)
+            safe_j = b.select(more_right, j, start)
+            p = b.load(at(source, safe_i), typ=I64)
+            q = b.load(at(source, safe_j), typ=I64)
+            before = _is_less(emitter, element(q), element(p))
+            from_right = b.and_(more_right, b.or_(b.not_(more_left), before))
+            b.store(b.select(from_right, q, p), at(target, out))
+            b.store(b.select(from_right, i, b.add(i, I64(1))), left)
+            b.store(b.select(from_right, b.add(j, I64(1)), j), right)
+
+
+EMIT: dict[str, Callable[[Emitter, Kernel, Share], None]] = {
+    "add_along_axis": emit_add_along,
+    "argmax": _extreme_position(True),
+    "argmin": _extreme_position(False),
+    "argsort": emit_argsort,
+    "cumulative_sum": emit_cumulative_sum,
+    "fill": emit_fill,
+    "scatter_add": emit_scatter_add,
+    "take": emit_take,
+    "take_along_axis": emit_take_along,
+}
+
+__all__ = ["EMIT", "emit_empty_contraction", "memory_type"]

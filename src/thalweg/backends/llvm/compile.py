@@ -1,0 +1,73 @@
+"""The ordered list of passes from a graph to machine code, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from thalweg.backends.llvm.codegen.program import Program, ProgramWriter
+from thalweg.backends.llvm.runtime.target import Target
+from thalweg.backends.llvm.schedule import simplify
+from thalweg.backends.llvm.schedule.contractions import describe
+from thalweg.backends.llvm.schedule.plan import Schedule, Scheduler
+from thalweg.graph.node import Graph
+
+GraphPass = Callable[[Graph], Graph]
+
+# (pass, why it is there)
+PASSES: tuple[tuple[GraphPass, str], ...] = (
+    (simplify.check_indices, "an index out of range must be reported, never read or written"),
+    (simplify.drop_identities, "stop_gradient and custom rules mean nothing once differentiated"),
+    (simplify.short_gathers, "one element a row is cheaper as a masked sum, which fuses"),
+    (simplify.small_constants, "an array of equal numbers is a number"),
+    (simplify.fold, "known values, neutral operations and repeated work go"),
+    (simplify.fold, "what was folded makes more of it visible"),
+    (simplify.split_reductions, "threads can share a reduction only along axes that stay"),
+)
+
+
+def simplified(graph: Graph) -> Graph:
+    """Return the graph after all passes."""
+    for step, _ in PASSES:
+        graph = step(graph)
+    return graph
+
+
+@dataclass
+class Compilation:
+    """The stages of one compiled graph, kept for ``explain``."""
+
+    graph: Graph
+    schedule: Schedule
+    program: Program
+
+
+def vector_registers(target: Target) -> int:
+    """Return how many vector registers a tile may use."""
+    return 32 if target.vector_bits == 512 or target.triple.startswith("aarch64") else 16
+
+
+def lower(graph: Graph, target: Target, threads: int) -> Compilation:
+    """Run every stage up to LLVM IR."""
+    lanes = target.vector_bits // 32
+    schedule = Scheduler(simplified(graph), lanes, vector_registers(target), threads).run()
+    fused = target.vector_bits > 128 or target.triple.startswith("aarch64")
+    program = ProgramWriter(schedule, lanes, fused, target.triple).write()
+    return Compilation(graph, schedule, program)
+
+
+def describe_schedule(schedule: Schedule) -> str:
+    """Return the schedule as text: one line a kernel, levels separated by barriers."""
+    lines, level = [], 0
+    for number, step in enumerate(schedule.steps):
+        if step.level != level:
+            lines.append("  -- barrier --")
+            level = step.level
+        if step.packs:
+            assert step.plan is not None
+            lines.append(f"  {number:3d} pack {step.reads} -> {step.packed}")
+        else:
+            plan = f" | {describe(step.plan)}" if step.plan else ""
+            lines.append(f"  {number:3d} {step.kernel!r}{plan}")
+    lines.append(f"  arena: {schedule.arena_size:,} bytes")
+    return "\n".join(lines)

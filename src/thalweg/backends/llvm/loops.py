@@ -1,0 +1,191 @@
+"""The small loop language between schedule and code generation: buffers, indices, kernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from thalweg.graph.dtype import DType
+from thalweg.graph.node import Node
+from thalweg.graph.shape import Shape, contiguous_strides
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A whole number that depends linearly on the loop variables: ``base + sum(factor * loop)``."""
+
+    base: int
+    factors: tuple[int, ...]
+
+    def times(self, factor: int, plus: int = 0) -> Affine:
+        """Return ``factor * self + plus``."""
+        return Affine(self.base * factor + plus, tuple(f * factor for f in self.factors))
+
+    def plus(self, other: Affine) -> Affine:
+        """Return the sum of two."""
+        pairs = zip(self.factors, other.factors, strict=True)
+        return Affine(self.base + other.base, tuple(a + b for a, b in pairs))
+
+
+Index = tuple[Affine, ...]
+
+
+def identity_index(space: Shape) -> Index:
+    """Return the index whose every axis is the loop of the same position."""
+    rank = len(space)
+    return tuple(Affine(0, tuple(int(i == d) for i in range(rank))) for d in range(rank))
+
+
+def linear(index: Index, shape: Shape, loops: int) -> Affine:
+    """Return the position of an element in a row-major array."""
+    total = Affine(0, (0,) * loops)
+    for axis, stride in zip(index, contiguous_strides(shape), strict=True):
+        total = total.plus(axis.times(stride))
+    return total
+
+
+@dataclass(eq=False)
+class Buffer:
+    """A row-major array in memory.
+
+    ``place``: ``input`` or ``output`` (``number`` is the position in the call), ``arena``
+    (``offset`` in bytes), or ``constant`` (``data``).
+    """
+
+    name: str
+    dtype: DType
+    shape: Shape
+    place: str
+    number: int = 0
+    offset: int = 0
+    data: np.ndarray[Any, Any] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+
+    def __repr__(self) -> str:
+        return f"{self.name}:{self.dtype.name}{list(self.shape)}"
+
+
+@dataclass(eq=False)
+class Kernel:
+    """Work that runs between two barriers: an anchor and the element-wise work fused with it.
+
+    ``kind``: ``map`` (element-wise over ``space``), ``rows`` (with reductions over the axes
+    ``reduced`` of ``space``), ``columns`` (reductions whose vector lanes are kept axes),
+    ``contraction``, or the name of a structured operation. ``members`` are computed here;
+    ``stores`` say which of them go to memory, and where. ``offset`` and ``steps`` place the stores
+    of a copy into a part of a larger buffer.
+    """
+
+    kind: str
+    space: Shape
+    anchor: Node | None = None
+    members: list[Node] = field(default_factory=list)
+    stores: list[tuple[Node, Buffer]] = field(default_factory=list)
+    reduced: tuple[int, ...] = ()
+    part: Part | None = None
+    inside: set[int] = field(default_factory=set)
+    name: str = ""
+
+    def add(self, node: Node) -> None:
+        """Compute one more node in this kernel."""
+        self.members.append(node)
+        self.inside.add(id(node))
+
+    def __repr__(self) -> str:
+        ops = " ".join(m.op.name for m in self.members)
+        outs = ", ".join(f"{b!r}" for _, b in self.stores)
+        reduced = f" reduce{list(self.reduced)}" if self.reduced else ""
+        return f"{self.kind}{list(self.space)}{reduced} [{ops}] -> {outs}"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where in a larger buffer a copy goes: start and step of each axis."""
+
+    starts: Shape
+    steps: Shape
+
+
+# --- how views read their source ---------------------------------------------------------------
+
+
+def reshape_index(source: Shape, result: Shape, index: Index) -> Index | None:
+    """Return the index into the source of a reshape, None where it is not affine."""
+    loops = len(index[0].factors) if index else 0
+    zero = Affine(0, (0,) * loops)
+    out: list[Affine] = []
+    i = j = 0
+    while i < len(source) or j < len(result):
+        a, b, first_i, first_j = 1, 1, i, j
+        while i < len(source) and source[i] == 1 and a == b == 1 and first_i == i:
+            out.append(zero)
+            i += 1
+            first_i = i
+        while j < len(result) and result[j] == 1 and first_j == j:
+            j += 1
+            first_j = j
+        if i >= len(source) or j >= len(result):
+            continue
+        a, b = source[i], result[j]
+        i, j = i + 1, j + 1
+        while a != b:
+            if a < b and i < len(source):
+                a *= source[i]
+                i += 1
+            elif j < len(result):
+                b *= result[j]
+                j += 1
+            else:
+                return None
+        wide = [k for k in range(first_i, i) if source[k] != 1]
+        if len(wide) > 1:
+            return None
+        total, stride = zero, 1
+        for d in reversed(range(first_j, j)):
+            total = total.plus(index[d].times(stride))
+            stride *= result[d]
+        out += [total if [k] == wide else zero for k in range(first_i, i)]
+    return tuple(out)
+
+
+def source_index(node: Node, index: Index, position: int = 0) -> Index | None:
+    """Return where an element-wise, view or identity node reads its input, None if not affine."""
+    source = node.inputs[position]
+    name = node.op.name
+    if node.op.kind == "identity":
+        return index
+    if node.op.kind == "elementwise" or name == "broadcast_to":
+        kept = index[len(index) - source.rank :]
+        zero = Affine(0, (0,) * len(index[0].factors)) if index else None
+        return tuple(
+            zero if n == 1 and node.shape[d - source.rank] != 1 else i  # type: ignore[misc]
+            for d, (i, n) in enumerate(zip(kept, source.shape, strict=True))
+        )
+    if name == "transpose":
+        axes = node.attrs["axes"]
+        return tuple(index[axes.index(d)] for d in range(source.rank))
+    if name == "slice":
+        rows = zip(index, node.attrs["starts"], node.attrs["steps"], strict=True)
+        return tuple(i.times(step, start) for i, start, step in rows)
+    if name == "flip":
+        flipped = node.attrs["axes"]
+        return tuple(
+            i.times(-1, source.shape[d] - 1) if d in flipped else i for d, i in enumerate(index)
+        )
+    if name == "reshape":
+        return reshape_index(source.shape, node.shape, index)
+    return None
+
+
+VIEWS = frozenset({"reshape", "transpose", "broadcast_to", "slice", "flip"})
+
+
+def is_view(node: Node) -> bool:
+    """Whether a node only rearranges what it reads."""
+    return node.op.name in VIEWS or node.op.kind == "identity"

@@ -1,0 +1,280 @@
+"""Plans for contractions: which operand is broadcast, which is read by vectors, tiles, packing.
+
+Every contraction becomes the batch-reduce matrix product of Georganas et al., arXiv:1906.06440:
+C[m, n] = sum over taps and k of A_tap[m, k] * B_tap[k, n], with all sizes and strides static.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from thalweg.backends.llvm.loops import Affine, Index, Kernel, identity_index, linear, source_index
+from thalweg.graph.node import Node
+from thalweg.graph.shape import contiguous_strides
+from thalweg.ops.contraction import roles
+
+Stored = Callable[[Node], bool]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One loop of a contraction: its labels, size, and strides (in elements) in A, B and C."""
+
+    labels: str
+    size: int
+    a: int
+    b: int
+    c: int
+
+
+@dataclass
+class Plan:
+    """How one contraction runs.
+
+    ``outer`` loops are around everything; ``m`` (rows), ``n`` (vector lanes) and ``k`` (summed) are
+    the matrix product; ``taps`` are further summed loops. ``rows`` by ``vectors * lanes`` is the
+    register tile. With ``packed`` the operand B is copied first, into panels of the tile's width.
+    """
+
+    a: Node
+    b: Node
+    a_base: int
+    b_base: int
+    outer: list[Axis]
+    m: Axis
+    n: Axis
+    k: Axis
+    taps: list[Axis]
+    lanes: int
+    rows: int = 1
+    vectors: int = 1
+    packed: bool = False
+    pack_axes: list[Axis] = field(default_factory=list)
+
+    @property
+    def width(self) -> int:
+        """Columns of a tile."""
+        return self.vectors * self.lanes
+
+    @property
+    def panels(self) -> int:
+        """Number of tiles along n."""
+        return -(-self.n.size // self.width)
+
+    @property
+    def blocks(self) -> int:
+        """Number of tiles along m."""
+        return -(-self.m.size // self.rows)
+
+    @property
+    def panel_size(self) -> int:
+        """Elements of one packed panel of B, all taps included."""
+        return self.k.size * math.prod(t.size for t in self.taps) * self.width
+
+    @property
+    def packed_size(self) -> int:
+        """Elements of packed B."""
+        return math.prod(x.size for x in self.pack_axes) * self.panels * self.panel_size
+
+
+def resolve(node: Node, index: Index, stored: Stored) -> tuple[Node, Affine] | None:
+    """Return the stored node behind views, and the place read in it; None if there is none."""
+    loops = len(index[0].factors) if index else 0
+    while not stored(node):
+        if node.op.name == "reshape":
+            source = node.inputs[0]
+            while source.op.name == "reshape" and not stored(source):
+                source = source.inputs[0]
+            if stored(source):
+                return source, linear(index, node.shape, loops)
+        if node.op.kind not in ("movement", "identity"):
+            return None
+        moved = source_index(node, index)
+        if moved is None:
+            return None
+        node, index = node.inputs[0], moved
+    return node, linear(index, node.shape, loops)
+
+
+def _strides(
+    operand: Node, labels: str, every: str, stored: Stored
+) -> tuple[Node, int, dict[str, int]] | None:
+    zero = (0,) * len(every)
+    unit = lambda c: tuple(int(c == o) for o in every)  # noqa: E731
+    index = tuple(Affine(0, unit(c)) for c in labels)
+    found = resolve(operand, index or (), stored)
+    if found is None:
+        return None
+    base, place = found
+    factors = place.factors if index else zero
+    return base, place.base, dict(zip(every, factors, strict=True))
+
+
+def _merged(axes: list[Axis], may_merge: Callable[[str, str], bool]) -> list[Axis]:
+    """Join neighbouring loops that all operands walk as one."""
+    joined: list[Axis] = []
+    for axis in axes:
+        if joined:
+            p = joined[-1]
+            fits = all(x == y * axis.size for x, y in ((p.a, axis.a), (p.b, axis.b), (p.c, axis.c)))
+            if fits and may_merge(p.labels[-1], axis.labels):
+                joined[-1] = Axis(
+                    p.labels + axis.labels, p.size * axis.size, axis.a, axis.b, axis.c
+                )
+                continue
+        joined.append(axis)
+    return joined
+
+
+def mergeable(kernel: Kernel, labels: str, stored: Stored) -> Callable[[str, str], bool]:
+    """Return a test whether everything fused after a contraction walks two output axes as one."""
+    space = kernel.space
+    places: list[Affine] = []
+    seen: set[tuple[int, Index]] = set()
+    start = identity_index(space)
+    stack = [(n, start) for n, _ in kernel.stores]
+    blocked = False
+    while stack:
+        node, index = stack.pop()
+        if (id(node), index) in seen or node is kernel.anchor:
+            continue
+        seen.add((id(node), index))
+        if stored(node) and id(node) not in kernel.inside:
+            places.append(linear(index, node.shape, len(space)))
+            continue
+        if node.op.name == "iota":
+            places.append(index[0])
+        for i, source in enumerate(node.inputs):
+            at = source_index(node, index, i)
+            if at is None:
+                blocked = True
+            else:
+                stack.append((source, at))
+
+    def test(first: str, second: str) -> bool:
+        if first not in labels or second not in labels:
+            return True
+        i, j = labels.index(first), labels.index(second)
+        if blocked or j != i + 1:
+            return False
+        return all(p.factors[i] == p.factors[j] * space[j] for p in places)
+
+    return test
+
+
+def make_plan(kernel: Kernel, stored: Stored, lanes: int, registers: int, threads: int) -> Plan:
+    """Return the plan of a contraction kernel whose operands are stored."""
+    anchor = kernel.anchor
+    assert anchor is not None
+    spec = anchor.attrs["spec"]
+    every = "".join(dict.fromkeys(spec[0] + spec[1]))
+    left = _strides(anchor.inputs[0], spec[0], every, stored)
+    right = _strides(anchor.inputs[1], spec[1], every, stored)
+    assert left is not None and right is not None
+    size = dict(zip(spec[0] + spec[1], anchor.inputs[0].shape + anchor.inputs[1].shape, strict=True))
+    out = dict(zip(spec[2], contiguous_strides(anchor.shape), strict=True))
+    batch, rows, columns, summed = roles(spec)
+    swap = _better_swapped(left, right, out, size, rows, columns)
+    if swap:
+        left, right, rows, columns = right, left, columns, rows
+    axis = lambda c: Axis(c, size[c], left[2][c], right[2][c], out.get(c, 0))  # noqa: E731
+    test = mergeable(kernel, spec[2], stored)
+    group = lambda labels: _merged([axis(c) for c in labels if size[c] != 1], test)  # noqa: E731
+    one = Axis("", 1, 0, 0, 0)
+    ms, ns, ks = group(rows), group(columns), _merged_sum([axis(c) for c in summed if size[c] != 1])
+    m = ms.pop() if ms else one
+    n = _take_lanes(ns) if ns else one
+    k = ks.pop() if ks else one
+    outer = [axis(c) for c in batch if size[c] != 1] + ms + ns
+    outer.sort(key=lambda x: -x.c)
+    plan = Plan(left[0], right[0], left[1], right[1], outer, m, n, k, ks, lanes)
+    plan.packed = n.b != 1 and n.size > 1
+    _choose_tile(plan, registers, threads)
+    plan.pack_axes = [x for x in outer if x.b]
+    return plan
+
+
+def _merged_sum(axes: list[Axis]) -> list[Axis]:
+    return _merged(axes, lambda first, second: True)
+
+
+def _take_lanes(ns: list[Axis]) -> Axis:
+    """Take out the loop that B stores contiguously, else the one that C does."""
+    best = max(ns, key=lambda x: (x.b == 1, x.c == 1, x.size))
+    ns.remove(best)
+    return best
+
+
+Operand = tuple[Node, int, dict[str, int]]
+
+
+def _better_swapped(
+    left: Operand, right: Operand, out: dict[str, int], size: dict[str, int], rows: str,
+    columns: str,
+) -> bool:  # fmt: skip
+    """Whether the second operand should be the one that is broadcast.
+
+    The lanes run along the columns, where the result is contiguous; only if there are fewer columns
+    than rows, and the rows are contiguous in operand and result, is the other way round better.
+    """
+    wide = [c for c in rows if size[c] != 1]
+    narrow = math.prod(size[c] for c in columns)
+    if not wide or narrow >= math.prod(size[c] for c in wide):
+        return False
+    return out[wide[-1]] == 1 and left[2][wide[-1]] == 1
+
+
+def _choose_tile(plan: Plan, registers: int, threads: int) -> None:
+    """Set the register tile that needs the fewest cycles, by a simple count of the hardware's ports.
+
+    A tile of r rows and v vectors does r * v multiply-adds a step, two a cycle, and r + v loads, two
+    a cycle; fewer than 8 running sums wait for each other (latency 4, two a cycle).
+    """
+    best: tuple[float, int, int] | None = None
+    vectors = -(-plan.n.size // plan.lanes)
+    for v in range(1, min(4, vectors) + 1):
+        for r in range(1, min(plan.m.size, 28) + 1):
+            if r * v + v + 1 > registers:
+                break
+            cost = _cost(plan.m.size, vectors, r, v, plan, threads)
+            if best is None or (cost, -r * v) < (best[0], -best[1] * best[2]):
+                best = (cost, r, v)
+    assert best is not None
+    plan.rows, plan.vectors = best[1], best[2]
+
+
+def _cost(m: int, vectors: int, r: int, v: int, plan: Plan, threads: int) -> float:
+    def step(rows: int, wide: int) -> float:
+        fma, load = rows * wide / 2, (rows + wide * 1.25) / 2
+        return max(fma, load, 4.0) + 0.15
+
+    k = plan.k.size * math.prod(t.size for t in plan.taps)
+    finish = 2.0  # cycles a vector of the result costs besides
+    full, last = divmod(m, r)
+    column = lambda w: (  # noqa: E731
+        full * (k * step(r, w) + finish * r * w + 20)
+        + ((k * step(last, w) + finish * last * w + 20) if last else 0)
+    )
+    panels, rest = divmod(vectors, v)
+    work = panels * column(v) + (column(rest) if rest else 0)
+    outer = math.prod(x.size for x in plan.outer)
+    tiles = outer * (panels + bool(rest)) * (full + bool(last))
+    largest = k * step(r, v) + finish * r * v + 20
+    total = work * outer
+    share = math.ceil(tiles / threads) / tiles
+    return max(total * share, largest)
+
+
+def describe(plan: Plan, names: Sequence[str] = ()) -> str:
+    """Return a plan as one line for people."""
+    loops = " ".join(f"{x.labels}:{x.size}" for x in plan.outer)
+    taps = " ".join(f"{x.labels}:{x.size}" for x in plan.taps)
+    packed = " B packed into panels" if plan.packed else ""
+    outer = f"for {loops} " if loops else ""
+    summed = f" over {taps}" if taps else ""
+    return (
+        f"{outer}C[{plan.m.size},{plan.n.size}] = A[{plan.m.size},{plan.k.size}] "
+        f"B[{plan.k.size},{plan.n.size}]{summed}, tile {plan.rows}x{plan.width}{packed}"
+    )

@@ -1,0 +1,325 @@
+"""The schedule of a graph: kernels in order, their buffers, and where threads must wait."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from thalweg.backends.llvm.loops import (
+    Buffer,
+    Index,
+    Kernel,
+    identity_index,
+    source_index,
+)
+from thalweg.backends.llvm.schedule.contractions import Plan, make_plan, resolve
+from thalweg.backends.llvm.schedule.fuse import Fusion, row_level
+from thalweg.graph.node import Graph, Node
+
+ALIGN = 64
+
+
+@dataclass
+class Step:
+    """One kernel of the program, what it reads and writes, and its plan if it is a contraction.
+
+    ``level``: steps of one level do not depend on each other; threads wait between levels.
+    """
+
+    kernel: Kernel
+    reads: list[Buffer] = field(default_factory=list)
+    writes: list[Buffer] = field(default_factory=list)
+    plan: Plan | None = None
+    packed: Buffer | None = None
+    packs: bool = False  # this step fills ``packed``
+    level: int = 0
+
+
+@dataclass
+class Schedule:
+    """Everything that code generation needs.
+
+    ``buffers`` by ``id`` of the node that they hold; ``arena_size`` in bytes.
+    """
+
+    graph: Graph
+    steps: list[Step]
+    buffers: dict[int, Buffer]
+    outputs: list[Buffer]
+    arena_size: int = 0
+    constants: list[Buffer] = field(default_factory=list)
+
+
+class Scheduler:
+    """Turns a simplified graph into a schedule."""
+
+    def __init__(self, graph: Graph, lanes: int, registers: int, threads: int) -> None:
+        self.graph = graph
+        self.lanes, self.registers, self.threads = lanes, registers, threads
+        self.buffers: dict[int, Buffer] = {}
+        self.outputs: list[Buffer] = []
+        self.copied: set[int] = set()  # aliases that need a buffer of their own and a copy
+        self.fusion = Fusion(graph)
+        self.kernels = self.fusion.run()
+
+    def run(self) -> Schedule:
+        """Return the schedule; state that cannot be updated in place is copied at the end."""
+        while True:
+            self.buffers, self.outputs = {}, []
+            self._give_inputs()
+            self._give_outputs()
+            self._give_arena()
+            steps = self._steps()
+            conflict = self._order(steps)
+            if conflict is None:
+                break
+            self.copied.add(conflict)
+        size = _place(steps)
+        return Schedule(self.graph, steps, self.buffers, self.outputs, size)
+
+    # --- buffers --------------------------------------------------------------------------
+
+    def _give_inputs(self) -> None:
+        for i, node in enumerate(self.graph.inputs):
+            self.buffers[id(node)] = Buffer(f"in{i}", node.dtype, node.shape, "input", i)
+
+    def _give_outputs(self) -> None:
+        """Give each output its buffer: that of the state it replaces, or one of its own."""
+        self.copies: list[tuple[Node, Buffer]] = []
+        results = 0
+        for i, node in enumerate(self.graph.outputs):
+            if i in self.graph.aliases:
+                source = self.graph.inputs[self.graph.aliases[i]]
+                target = self.buffers[id(source)]
+            else:
+                target = Buffer(f"out{results}", node.dtype, node.shape, "output", results)
+                results += 1
+            self.outputs.append(target)
+            if id(node) in self.buffers or i in self.copied:
+                self.copies.append((node, target))
+            else:
+                self.buffers[id(node)] = target
+
+    def _give_arena(self) -> None:
+        """Give a buffer to every node that another kernel reads from memory."""
+        wanted: dict[int, Node] = {}
+        for kernel in self.kernels:
+            for node, _ in kernel_reads(kernel, self._is_stored_before):
+                wanted.setdefault(id(node), node)
+        for node, _ in self.copies:
+            wanted.setdefault(id(node), node)
+        for key, node in wanted.items():
+            if key not in self.buffers:
+                self.buffers[key] = Buffer(f"v{len(self.buffers)}", node.dtype, node.shape, "arena")
+
+    def _is_stored_before(self, node: Node, kernel: Kernel) -> bool:
+        if id(node) in self.fusion.inputs:
+            return True
+        home = self.fusion.kernel_of.get(id(node))
+        return home is not None and (home is not kernel or kernel.part is not None
+                                     and id(node) not in kernel.inside)  # fmt: skip
+
+    # --- steps ----------------------------------------------------------------------------
+
+    def _steps(self) -> list[Step]:
+        steps: list[Step] = []
+        for kernel in self.kernels:
+            kernel.stores = self._stores(kernel)
+            if 0 in kernel.space and kernel.kind in ("map", "contraction", "fill"):
+                if kernel.kind != "contraction":
+                    continue
+            stored = lambda n, k=kernel: self._is_stored_before(n, k)  # noqa: E731
+            reads = _distinct(
+                self.buffers[id(n)] for n, _ in kernel_reads(kernel, self._is_stored_before)
+            )
+            step = Step(kernel, reads, _distinct(b for _, b in kernel.stores))
+            if kernel.kind == "contraction" and not _empty_contraction(kernel):
+                step.plan = make_plan(kernel, stored, self.lanes, self.registers, self.threads)
+                if step.plan.packed:
+                    step.packed = Buffer(
+                        f"packed{len(steps)}", kernel.members[0].dtype, (step.plan.packed_size,),
+                        "arena",
+                    )  # fmt: skip
+                    source = self.buffers[id(step.plan.b)]
+                    steps.append(
+                        Step(kernel, [source], [step.packed], step.plan, step.packed, True)
+                    )
+                    step.reads.append(step.packed)
+            steps.append(step)
+        for node, target in self.copies:
+            kernel = Kernel("map", node.shape, node, [node], [(node, target)])
+            steps.append(Step(kernel, [self.buffers[id(node)]], [target]))
+        return steps
+
+    def _stores(self, kernel: Kernel) -> list[tuple[Node, Buffer]]:
+        if kernel.part is not None:
+            assert kernel.anchor is not None
+            return [(kernel.members[0], self.buffers[id(kernel.anchor)])]
+        return [(m, self.buffers[id(m)]) for m in kernel.members if id(m) in self.buffers]
+
+    # --- order ----------------------------------------------------------------------------
+
+    def _order(self, steps: list[Step]) -> int | None:
+        """Sort the steps into levels; return the output whose update in place forbids an order."""
+        after = self._edges(steps)
+        count = [len(a) for a in after]
+        later: list[list[int]] = [[] for _ in steps]
+        for i, sources in enumerate(after):
+            for s in sources:
+                later[s].append(i)
+        ready = [i for i, c in enumerate(count) if not c]
+        done = 0
+        while ready:
+            i = ready.pop()
+            done += 1
+            for j in later[i]:
+                steps[j].level = max(steps[j].level, steps[i].level + 1)
+                count[j] -= 1
+                if not count[j]:
+                    ready.append(j)
+        if done == len(steps):
+            order = sorted(range(len(steps)), key=lambda i: (steps[i].level, i))
+            steps[:] = [steps[i] for i in order]
+            return None
+        stuck = {id(b) for i, c in enumerate(count) if c for b in steps[i].writes}
+        for i, buffer in enumerate(self.outputs):
+            if i in self.graph.aliases and i not in self.copied and id(buffer) in stuck:
+                return i
+        raise AssertionError("the kernels wait for each other")
+
+    def _edges(self, steps: list[Step]) -> list[set[int]]:
+        """Return, for each step, the steps that must come first."""
+        writers: dict[int, list[int]] = {}
+        readers: dict[int, list[int]] = {}
+        for i, step in enumerate(steps):
+            for b in step.writes:
+                writers.setdefault(id(b), []).append(i)
+            for b in step.reads:
+                readers.setdefault(id(b), []).append(i)
+        after: list[set[int]] = [set() for _ in steps]
+        state = {id(self.buffers[id(n)]) for n in self.graph.inputs}
+        for key, writing in writers.items():
+            for first, second in zip(writing, writing[1:], strict=False):
+                after[second].add(first)  # a fill before the parts that go into it
+            for r in readers.get(key, ()):
+                for w in writing:
+                    if w == r:
+                        if key in state and not self._reads_in_step(steps[r], key):
+                            after[r].add(r)  # never satisfied: the update must not be in place
+                    elif key in state:
+                        after[w].add(r)
+                    else:
+                        after[r].add(w)
+        return after
+
+    def _reads_in_step(self, step: Step, key: int) -> bool:
+        """Whether a kernel that replaces state reads it only where it is about to write."""
+        kernel = step.kernel
+        if kernel.kind not in ("map", "columns", "contraction", "rows"):
+            return False
+        target = next(b for b in step.writes if id(b) == key)
+        new = next(n for n, b in kernel.stores if b is target)
+        here = identity_index(kernel.space)
+        if kernel.kind == "rows" and new.shape != kernel.space:
+            return False
+        if kernel.kind == "rows" and any(m.op.kind == "reduction" for m in kernel.members):
+            return False
+        for node, index in kernel_reads(kernel, self._is_stored_before):
+            if self.buffers.get(id(node)) is target and index != here:
+                return False
+        return True
+
+
+def _distinct(buffers: Iterator[Buffer] | list[Buffer]) -> list[Buffer]:
+    return list({id(b): b for b in buffers}.values())
+
+
+def _empty_contraction(kernel: Kernel) -> bool:
+    assert kernel.anchor is not None
+    return any(0 in i.shape for i in kernel.anchor.inputs)
+
+
+def kernel_reads(kernel: Kernel, is_stored: object) -> Iterator[tuple[Node, Index | None]]:
+    """Yield the stored nodes that a kernel reads, each with the index that it reads them at."""
+    stored = lambda n: is_stored(n, kernel)  # type: ignore[operator]  # noqa: E731
+    seen: set[tuple[int, Index | None]] = set()
+    stack: list[tuple[Node, Index | None]] = []
+    for member in kernel.members:
+        if kernel.kind == "contraction" and member is kernel.anchor:
+            for i in member.inputs:
+                found = resolve(i, identity_index(i.shape), stored)
+                assert found is not None, i
+                yield found[0], None
+        elif kernel.kind == "fill":
+            continue
+        elif member.op.kind == "structured":
+            for i in member.inputs:
+                found = resolve(i, identity_index(i.shape), stored)
+                assert found is not None, i
+                yield found[0], None
+        elif kernel.part is not None and stored(member):
+            yield member, identity_index(member.shape)
+        else:
+            stack.append((member, member_index(kernel, member)))
+    while stack:
+        node, index = stack.pop()
+        if (id(node), index) in seen:
+            continue
+        seen.add((id(node), index))
+        for i, source in enumerate(node.inputs):
+            if node is kernel.anchor and kernel.kind == "contraction":
+                continue
+            at = _moved(kernel, node, index, i)
+            behind = source
+            if node.op.name == "reshape" and at is None:
+                while behind.op.name == "reshape" and not stored(behind):
+                    behind = behind.inputs[0]
+            if stored(behind):
+                yield behind, at
+            else:
+                stack.append((behind, at))
+
+
+def _moved(kernel: Kernel, node: Node, index: Index | None, position: int) -> Index | None:
+    if node.op.kind == "reduction":
+        return identity_index(node.inputs[0].shape) if kernel.kind != "columns" else None
+    return source_index(node, index, position) if index is not None else None
+
+
+def member_index(kernel: Kernel, node: Node) -> Index | None:
+    """Return how a kernel's loops index a member."""
+    if node.shape == kernel.space:
+        return identity_index(kernel.space)
+    if kernel.kind == "rows":
+        return row_level(kernel, node.shape)
+    return identity_index(node.shape)
+
+
+# --- memory ------------------------------------------------------------------------------------
+
+
+def _place(steps: list[Step]) -> int:
+    """Give every arena buffer an offset, so that those alive at one time do not overlap."""
+    born: dict[int, int] = {}
+    dies: dict[int, int] = {}
+    found: dict[int, Buffer] = {}
+    for step in steps:
+        for b in step.reads + step.writes:
+            if b.place == "arena":
+                found[id(b)] = b
+                born.setdefault(id(b), step.level)
+                dies[id(b)] = max(step.level, dies.get(id(b), 0))
+    placed: list[Buffer] = []
+    for b in sorted(found.values(), key=lambda b: -b.nbytes):
+        taken = sorted(
+            (o.offset, o.offset + max(o.nbytes, 1)) for o in placed
+            if born[id(o)] <= dies[id(b)] and born[id(b)] <= dies[id(o)]
+        )  # fmt: skip
+        offset = 0
+        for low, high in taken:
+            if offset + b.nbytes <= low:
+                break
+            offset = max(offset, -(-high // ALIGN) * ALIGN)
+        b.offset = offset
+        placed.append(b)
+    return max((b.offset + b.nbytes for b in placed), default=0)

@@ -1,0 +1,241 @@
+"""Rewriting of the graph before it is scheduled: each pass is a function from graph to graph."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from thalweg.backends.reference import compute
+from thalweg.graph.dtype import bool_, int64
+from thalweg.graph.node import Graph, Node, Op
+from thalweg.graph.rewrite import rewrite, topological, with_inputs
+from thalweg.graph.signature import describe
+from thalweg.ops import elementwise as e
+from thalweg.ops.creation import IOTA
+from thalweg.ops.record import CONSTANT, OPS, full
+
+GATHERS = ("take", "scatter_add", "take_along_axis", "add_along_axis")
+ALONG_LIMIT = 4096  # longer rows are gathered, shorter ones compared with the index
+
+
+def _no_meaning(xp: Any, *args: Any, **attrs: Any) -> Any:
+    raise NotImplementedError("checked_index is known to the native backend only")
+
+
+CHECKED = Op(
+    "checked_index", "elementwise", "An index counted from the front, noted if out of range.",
+    lambda i, *, size, site: (i.shape, int64), _no_meaning,
+)  # fmt: skip
+
+
+def sites(graph: Graph) -> list[Node]:
+    """Return the nodes whose indices are checked, in the order of their numbers (from 1)."""
+    return [n for n in topological(graph.outputs) if n.op.name in GATHERS]
+
+
+def check_indices(graph: Graph) -> Graph:
+    """Wrap the indices of gathers and scatters in a bounds check that the program reports."""
+    numbers = {id(n): i for i, n in enumerate(sites(graph), 1)}
+    new: dict[int, Node] = {}
+    for node in topological(graph.outputs):
+        made = with_inputs(node, tuple(new[id(i)] for i in node.inputs))
+        if id(node) in numbers:
+            x, i, *rest = made.inputs
+            size = x.shape[node.attrs["axis"]]
+            checked = CHECKED(i, size=size, site=numbers[id(node)])
+            made = with_inputs(made, (x, checked, *rest))
+        new[id(node)] = made
+    return Graph(graph.inputs, [new[id(o)] for o in graph.outputs], graph.aliases)
+
+
+def short_gathers(graph: Graph) -> Graph:
+    """Turn the pick of one element a row into a masked sum, which fuses with what made the row."""
+
+    def rule(node: Node) -> Node:
+        if node.op.name == "take_along_axis":
+            x, i = node.inputs
+            axis = node.attrs["axis"]
+            if i.shape[axis] == 1 and 0 < x.shape[axis] <= ALONG_LIMIT and x.dtype is not bool_:
+                return OPS["sum"](_masked(x, i, axis, x), axes=(axis,), keepdims=True)
+        if node.op.name == "add_along_axis":
+            x, i, u = node.inputs
+            axis = node.attrs["axis"]
+            if i.shape[axis] == 1 and x.shape[axis] <= ALONG_LIMIT and x.op.name == "full":
+                picked = _masked(x, i, axis, u)
+                return picked if x.attrs["value"] == 0 else e.add(x, picked)
+        return node
+
+    return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
+
+
+def _masked(x: Node, i: Node, axis: int, values: Node) -> Node:
+    numbers = IOTA(size=x.shape[axis], dtype=int64)
+    shape = tuple(n if d == axis else 1 for d, n in enumerate(x.shape))
+    numbers = OPS["reshape"](numbers, shape=shape) if shape != numbers.shape else numbers
+    hit = e.equal(numbers, i)
+    return OPS["where"](hit, values, full((), 0, x.dtype))
+
+
+def drop_identities(graph: Graph) -> Graph:
+    """Leave out what matters to differentiation only; barriers stay until shared work is joined."""
+
+    def rule(node: Node) -> Node:
+        keep = node.op.kind != "identity" or node.op.name == "barrier"
+        return node if keep else node.inputs[0]
+
+    return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
+
+
+def _fill(node: Node) -> Any:
+    """Return the number that a node is filled with, else None."""
+    return node.attrs["value"] if node.op.name == "full" else None
+
+
+def _scalar(node: Node) -> Node:
+    return full((), node.attrs["value"], node.dtype) if node.op.name == "full" else node
+
+
+def _fold_view(node: Node) -> Node:
+    source = node.inputs[0]
+    if node.op.name in ("reshape", "transpose", "broadcast_to", "slice", "flip"):
+        if _fill(source) is not None:
+            return full(node.shape, source.attrs["value"], node.dtype)
+        if node.shape == source.shape and node.op.name in ("reshape", "broadcast_to"):
+            return source
+    if node.op.name == "reshape" and source.op.name == "reshape":
+        return _fold_view(with_inputs(node, source.inputs))
+    if node.op.name == "transpose" and source.op.name == "transpose":
+        axes = tuple(source.attrs["axes"][a] for a in node.attrs["axes"])
+        if axes == tuple(range(len(axes))):
+            return source.inputs[0]
+        return OPS["transpose"](source.inputs[0], axes=axes)
+    return node
+
+
+def _fold_elementwise(node: Node) -> Node:
+    name = node.op.name
+    if name == "random_bits" or not node.inputs:
+        return node
+    fills = [_fill(i) for i in node.inputs]
+    if all(f is not None for f in fills):
+        scalars = [np.asarray(f, dtype=i.dtype.numpy) for f, i in zip(fills, node.inputs, strict=True)]
+        return full(node.shape, compute(node, scalars).item(), node.dtype)
+    if any(f is not None and i.rank for f, i in zip(fills, node.inputs, strict=True)):
+        slim = with_inputs(node, tuple(_scalar(i) for i in node.inputs))
+        widest = [i.shape for i in slim.inputs]
+        if np.broadcast_shapes(*widest) == node.shape:
+            node = slim
+    return _neutral(node)
+
+
+def _neutral(node: Node) -> Node:
+    name = node.op.name
+    if len(node.inputs) != 2:
+        return node
+    (a, b), (x, y) = node.inputs, (_fill(node.inputs[0]), _fill(node.inputs[1]))
+    if name == "multiply" and y == 1 and a.shape == node.shape:
+        return a
+    if name == "multiply" and x == 1 and b.shape == node.shape:
+        return b
+    if name in ("add", "subtract") and y == 0 and a.shape == node.shape and not a.dtype.is_float:
+        return a
+    if name == "divide" and y == 1 and a.shape == node.shape:
+        return a
+    return node
+
+
+def _fold_contraction(node: Node) -> Node:
+    """Read transposed operands in place, and drop axes of size 1 from nothing else."""
+    operands, specs = [], list(node.attrs["spec"])
+    for position, operand in enumerate(node.inputs):
+        labels = specs[position]
+        if operand.op.name == "transpose":
+            axes = operand.attrs["axes"]
+            inner = [""] * len(axes)
+            for label, axis in zip(labels, axes, strict=True):
+                inner[axis] = label
+            labels, operand = "".join(inner), operand.inputs[0]
+        specs[position] = labels
+        operands.append(operand)
+    if operands == list(node.inputs):
+        return node
+    return node.op(*operands, spec=tuple(specs))
+
+
+def _fold_reduction(node: Node) -> Node:
+    source = node.inputs[0]
+    count = math.prod(source.shape[a] for a in node.attrs["axes"])
+    if count == 1:
+        shaped = source if source.shape == node.shape else OPS["reshape"](source, shape=node.shape)
+        return shaped
+    if _fill(source) is not None and source.size and node.op.name in ("max", "min"):
+        return full(node.shape, source.attrs["value"], node.dtype)
+    return node
+
+
+def _folded(node: Node) -> Node:
+    if node.op.kind == "movement" and node.op.name not in ("pad", "concatenate"):
+        return _fold_view(node)
+    if node.op.kind == "elementwise":
+        return _fold_elementwise(node)
+    if node.op.name == "contract":
+        return _fold_contraction(node)
+    return _fold_reduction(node) if node.op.kind == "reduction" else node
+
+
+def fold(graph: Graph) -> Graph:
+    """Compute what is known, leave out what changes nothing, and share equal work."""
+    seen: dict[str, Node] = {}
+    number = {id(n): i for i, n in enumerate(graph.inputs)}
+
+    def shared(node: Node) -> Node:
+        """Return the first node that is equal to this one."""
+        if id(node) in number:
+            return node
+        node = with_inputs(node, tuple(shared(i) for i in node.inputs))
+        first = seen.setdefault(describe(node, number), node)
+        number.setdefault(id(first), len(number))
+        return first
+
+    def rule(node: Node) -> Node:
+        return node if id(node) in number else shared(_folded(node))
+
+    return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
+
+
+def split_reductions(graph: Graph) -> Graph:
+    """Reduce everything in two stages: within rows, which threads share, and then over the rows."""
+
+    def rule(node: Node) -> Node:
+        if node.op.kind != "reduction" or node.op.name in ("any", "all"):
+            return node
+        source, axes = node.inputs[0], node.attrs["axes"]
+        if len(axes) != source.rank or source.size <= 8192:
+            return node
+        shape = source.shape
+        if source.rank == 1:
+            parts = next((p for p in range(256, 1, -1) if shape[0] % p == 0), 1)
+            if parts == 1:
+                return node
+            source = OPS["reshape"](source, shape=(parts, shape[0] // parts))
+        last = source.rank - 1
+        inner = node.op(source, axes=(last,), keepdims=False)
+        outer = node.op(inner, axes=tuple(range(last)), keepdims=False)
+        if node.attrs["keepdims"] and node.shape != ():
+            return OPS["reshape"](outer, shape=node.shape)
+        return outer
+
+    return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
+
+
+def small_constants(graph: Graph) -> Graph:
+    """Turn arrays that hold one number everywhere into that number."""
+
+    def rule(node: Node) -> Node:
+        if node.op is CONSTANT and node.size and (node.attrs["value"] == node.attrs["value"].flat[0]).all():
+            return full(node.shape, node.attrs["value"].flat[0].item(), node.dtype)
+        return node
+
+    return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
