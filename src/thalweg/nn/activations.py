@@ -28,12 +28,15 @@ def _gelu_tanh(x: Any) -> Tensor:
     return y
 
 
-ACTIVATIONS: dict[str, Function] = {
-    name: FUNCTIONS[name] for name in (
-        "elu gelu hard_sigmoid hard_swish hard_tanh leaky_relu log_sigmoid log_softmax mish relu "
-        "relu6 selu sigmoid silu softmax softplus softsign step tanh"
-    ).split()
-} | {"gelu_tanh": _gelu_tanh, "identity": _identity}  # fmt: skip
+_NAMES = (
+    "elu", "gelu", "hard_sigmoid", "hard_swish", "hard_tanh", "leaky_relu", "log_sigmoid",
+    "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "softmax", "softplus",
+    "softsign", "step", "tanh",
+)  # fmt: skip
+ACTIVATIONS: dict[str, Function] = {name: FUNCTIONS[name] for name in _NAMES} | {
+    "gelu_tanh": _gelu_tanh,
+    "identity": _identity,
+}
 
 
 def get_activation(given: str | Function) -> Function:
@@ -148,7 +151,7 @@ class ReLU(Activation):
 
     Shape: any to the same.
 
-    V. Nair and G. Hinton, "Rectified linear units improve restricted Boltzmann machines", ICML 2010.
+    V. Nair and G. Hinton, "Rectified linear units improve restricted Boltzmann machines" (2010).
 
     >>> import thalweg as tw
     >>> ReLU()(tw.tensor([-1.0, 2.0]))

@@ -59,7 +59,7 @@ class Dropout(Module):
         self.count.assign(np.zeros((), np.uint32))
 
     def _probability(self) -> float:
-        if not isinstance(self.p, (int, float)) or not 0 <= self.p <= 1:
+        if not 0 <= self.p <= 1:
             raise ArgumentError(
                 f"{label(self)}: p must be a probability from 0 to 1, got {self.p!r}. {where()}"
             )

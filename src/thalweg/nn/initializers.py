@@ -253,8 +253,11 @@ INITIALIZERS: dict[str, Initializer] = {
         lecun_uniform, normal, orthogonal, truncated_normal, uniform, zeros,
     )
 }  # fmt: skip
-_RECTIFIERS = ("relu relu6 leaky_relu elu gelu gelu_tanh silu mish hard_swish softplus").split()
-BY_ACTIVATION: dict[str, str] = {name: "he_normal" for name in _RECTIFIERS} | {
+_RECTIFIERS = (
+    "elu", "gelu", "gelu_tanh", "hard_swish", "leaky_relu", "mish", "relu", "relu6", "silu",
+    "softplus",
+)  # fmt: skip
+BY_ACTIVATION: dict[str, str] = dict.fromkeys(_RECTIFIERS, "he_normal") | {
     "selu": "lecun_normal"
 }
 

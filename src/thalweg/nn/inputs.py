@@ -57,5 +57,5 @@ def check_last_axis(who: str, x: Node, size: int, name: str) -> None:
 
 
 def widened(x: Node) -> Node:
-    """Return 16-bit floating numbers as float32, in which sums over many of them are exact enough."""
+    """Return 16-bit floating numbers as float32, in which sums over many are exact enough."""
     return cast_node(x, float32) if x.dtype.is_float and x.dtype.bits == 16 else x

@@ -197,6 +197,7 @@ class Bilinear(Weighted):
         if self.bias is not None:
             draw = initializers.get(self.bias_init)
             self.bias.assign(draw(derived_key(key, "bias"), self.bias.shape, dtype))
+        return None
 
     def forward(self, x1: Any, x2: Any) -> Tensor:
         """Return the bilinear form of both inputs."""

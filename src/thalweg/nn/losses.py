@@ -11,65 +11,18 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from thalweg.errors import ArgumentError, DataError, DTypeError, ShapeError, nearest, where
+from thalweg.errors import ArgumentError, DataError, ShapeError, nearest, where
 from thalweg.graph.node import Node
-from thalweg.nn.inputs import node_of, widened
+from thalweg.nn.classification import cross_entropy, nll
+from thalweg.nn.comparison import check_unit_range, known, pair, reduced
+from thalweg.nn.inputs import node_of
 from thalweg.ops import elementwise as e
-from thalweg.ops import movement as mv
 from thalweg.ops import reductions as r
 from thalweg.ops.activations import softplus
 from thalweg.ops.record import cast_node
-from thalweg.tensor.context import context
 from thalweg.tensor.tensor import Tensor, finish
 
 Loss = Callable[..., Tensor]
-
-
-def predicted(name: str, predictions: Any) -> Node:
-    """Return the node of predictions, which must be floating-point numbers."""
-    x = node_of(predictions, name)
-    if not x.dtype.is_float:
-        raise DTypeError(
-            f"{name}: the predictions are {x.dtype.name}, wanted a floating type; "
-            f"are predictions and targets in this order? {where()}"
-        )
-    return widened(x)
-
-
-def same_shape(name: str, x: Node, t: Node) -> None:
-    """Raise a ShapeError unless predictions and targets have one shape."""
-    if x.shape == t.shape:
-        return
-    hint = "they must be equal"
-    if x.shape[:-1] == t.shape and x.shape[-1:] == (1,):
-        hint = "use predictions.squeeze(-1), or targets.expand_dims(-1)"
-    elif t.shape[:-1] == x.shape and t.shape[-1:] == (1,):
-        hint = "use targets.squeeze(-1), or predictions.expand_dims(-1)"
-    raise ShapeError(
-        f"{name}: the predictions have shape {x.shape} and the targets {t.shape}; {hint}. "
-        f"They are not broadcast, since that would compare each with all. {where()}"
-    )
-
-
-def pair(name: str, predictions: Any, targets: Any) -> tuple[Node, Node]:
-    """Return nodes of predictions and of targets of the same shape and floating type."""
-    x = predicted(name, predictions)
-    t = node_of(targets, name)
-    same_shape(name, x, t)
-    return x, cast_node(t, x.dtype)
-
-
-def reduced(name: str, rows: Node, reduction: str) -> Tensor:
-    """Return losses as they are, or their mean or sum."""
-    if reduction == "mean":
-        return finish(r.mean(rows))
-    if reduction == "sum":
-        return finish(r.sum(rows))
-    if reduction == "none":
-        return finish(rows)
-    raise ArgumentError(
-        f"{name}: reduction={reduction!r}; {nearest(reduction, ('mean', 'sum', 'none'))}. {where()}"
-    )
 
 
 # --- regression --------------------------------------------------------------------------------
@@ -188,18 +141,6 @@ def cosine(
 # --- two classes -------------------------------------------------------------------------------
 
 
-def _unit_range(name: str, node: Node, what: str) -> None:
-    """Refuse numbers outside of 0 to 1, where they are known."""
-    if context.recorder is None and node.value is not None and node.value.size:
-        low, high = float(node.value.min()), float(node.value.max())
-        if low < 0 or high > 1:
-            raise DataError(
-                f"{name}: {what} must be from 0 to 1, got {low:g} to {high:g}"
-                + ("; for logits use binary_cross_entropy_with_logits"
-                   if what == "predictions" else "") + f". {where()}"
-            )  # fmt: skip
-
-
 def _bounded_log(x: Node) -> Node:
     """Return log(x), -100 where x is 0; the inner choice keeps 0 / 0 out of the gradient."""
     zero = e.equal(x, 0)
@@ -225,8 +166,8 @@ def binary_cross_entropy(predictions: Any, targets: Any, reduction: str = "mean"
     """
     name = "binary_cross_entropy"
     x, t = pair(name, predictions, targets)
-    _unit_range(name, x, "predictions")
-    _unit_range(name, t, "targets")
+    check_unit_range(name, x, "predictions")
+    check_unit_range(name, t, "targets")
     rest = e.subtract(1, t)
     rows = e.add(e.multiply(t, _bounded_log(x)), e.multiply(rest, _bounded_log(e.subtract(1, x))))
     return reduced(name, e.negative(rows), reduction)
@@ -253,7 +194,7 @@ def binary_cross_entropy_with_logits(
     """
     name = "binary_cross_entropy_with_logits"
     x, t = pair(name, predictions, targets)
-    _unit_range(name, t, "targets")
+    check_unit_range(name, t, "targets")
     tail = softplus(e.negative(x))  # -log(sigmoid(x))
     if pos_weight is not None:
         p = node_of(pos_weight, name)
@@ -293,7 +234,7 @@ def focal(
     0.6931
     """
     x, t = pair("focal", predictions, targets)
-    _unit_range("focal", t, "targets")
+    check_unit_range("focal", t, "targets")
     rest = e.subtract(1, t)
     cross_entropy_rows = e.add(e.multiply(rest, x), softplus(e.negative(x)))
     p = e.sigmoid(x)
@@ -329,13 +270,13 @@ def hinge(
     Tensor([0.5, 0. ], dtype=float32)
     """
     x, t = pair("hinge", predictions, targets)
-    if context.recorder is None and t.value is not None:
-        wrong = (t.value != 1) & (t.value != -1)
-        if wrong.any():
-            raise DataError(
-                f"hinge: targets must be -1 or 1, got {t.value[wrong][0]:g}; "
-                f"for 0 and 1 use targets * 2 - 1. {where()}"
-            )
+    values = known(t)
+    if values is not None and ((values != 1) & (values != -1)).any():
+        wrong = values[(values != 1) & (values != -1)][0]
+        raise DataError(
+            f"hinge: targets must be -1 or 1, got {wrong:g}; for 0 and 1 use targets * 2 - 1. "
+            f"{where()}"
+        )
     return reduced("hinge", e.relu(e.subtract(margin, e.multiply(t, x))), reduction)
 
 
@@ -370,7 +311,7 @@ def kl_divergence(
     if log_target:
         rows = e.multiply(e.exp(t), e.subtract(t, x))
     else:
-        _unit_range(name, t, "targets")
+        check_unit_range(name, t, "targets")
         none = e.equal(t, 0)
         own = e.multiply(t, e.log(e.where(none, 1.0, t)))
         rows = e.subtract(own, e.multiply(t, x))
@@ -379,15 +320,17 @@ def kl_divergence(
     return reduced(name, rows, reduction)
 
 
-from thalweg.nn.classification import cross_entropy, nll  # noqa: E402  (they build on the above)
-
 LOSSES: dict[str, Loss] = {
     f.__name__: f for f in (
         binary_cross_entropy, binary_cross_entropy_with_logits, cosine, cross_entropy, focal,
         hinge, huber, kl_divergence, mae, mse, nll, quadratic,
     )
 }  # fmt: skip
-__all__ = ["LOSSES", *sorted(LOSSES), "get"]
+__all__ = [
+    "LOSSES", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cosine",
+    "cross_entropy", "focal", "get", "hinge", "huber", "kl_divergence", "mae", "mse", "nll",
+    "quadratic",
+]  # fmt: skip
 
 
 def get(given: str | Loss) -> Loss:

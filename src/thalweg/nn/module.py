@@ -76,7 +76,7 @@ class Module:
     """
 
     training: bool = True
-    flat_attribute: ClassVar[str | None] = None  # its name is left out of paths: "0", not "layers.0"
+    flat_attribute: ClassVar[str | None] = None  # left out of paths: "0", not "layers.0"
     _name: str = ""
     _named_at: int = -1  # also tells that the module was never called
     _drawn: tuple[Key, list[tuple[Tensor, Node]]] | None = None
@@ -86,6 +86,7 @@ class Module:
         raise ArgumentError(f"{type(self).__name__} defines no forward method. {where()}")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run ``forward`` under the module's name, and tell recorder and observers."""
         if self._named_at != structure_epoch.count:
             self._name_children()
         if context.recorder is not None:
@@ -118,14 +119,14 @@ class Module:
 
     def _attributes(self) -> Iterator[tuple[str, Any]]:
         """Yield path and value of what the attributes hold, seen through lists and dicts."""
-        if context.recorder is not None:
-            context.recorder.touch(self)
         for name, value in self.__dict__.items():
-            if name not in _BOOKKEEPING:
+            if name not in _BOOKKEEPING and name != "training":
                 yield from _entries("" if name == self.flat_attribute else name, value)
 
     def children(self) -> dict[str, Module]:
         """Return the modules held directly by this one, each once, by their names."""
+        if context.recorder is not None:
+            context.recorder.touch(self)  # what is found depends on the attributes
         found: dict[int, tuple[str, Module]] = {}
         for name, value in self._attributes():
             if isinstance(value, Module):
@@ -153,6 +154,8 @@ class Module:
 
     def _tensors(self) -> dict[str, Tensor]:
         """Return every tensor, a shared one once, in the order in which attributes were set."""
+        if context.recorder is not None:
+            context.recorder.touch(self)  # what is found depends on the attributes
         found: dict[int, tuple[str, Tensor]] = {}
         seen: set[int] = set()
 
@@ -430,11 +433,12 @@ def _is_plain(value: Any) -> bool:
 
 
 def _wrong_entries(module: Module, own: Mapping[str, Tensor], result: LoadResult) -> str:
-    lines = [f"{type(module).__name__}.load_state_dict: the entries do not fit; nothing was loaded."]
+    name = f"{type(module).__name__}.load_state_dict"
+    lines = [f"{name}: the entries do not fit; nothing was loaded."]
     if result.missing:
         lines.append(f"Missing: {', '.join(result.missing)}.")
-    for name in result.unexpected[:10]:
-        lines.append(f"Unexpected: {name!r}; {nearest(name, own)}.")
+    for entry in result.unexpected[:10]:
+        lines.append(f"Unexpected: {entry!r}; {nearest(entry, own)}.")
     if len(result.unexpected) > 10:
         lines.append(f"And {len(result.unexpected) - 10} more unexpected ones.")
     lines.append(f"Give a state_dict of the same architecture, or strict=False. {where()}")

@@ -9,7 +9,8 @@ from thalweg.graph.node import Node
 from thalweg.ops import elementwise as e
 from thalweg.ops import reductions as r
 from thalweg.ops.elementwise import relu, sigmoid, tanh
-from thalweg.ops.identity import stop_gradient
+from thalweg.ops.identity import custom, stop_gradient
+from thalweg.ops.record import as_float
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
@@ -26,7 +27,8 @@ def leaky_relu(x: Node, slope: float = 0.01) -> Node:
 
 def elu(x: Node, alpha: float = 1.0) -> Node:
     """x where positive, else ``alpha * (exp(x) - 1)`` (arXiv:1511.07289)."""
-    return e.where(e.greater(x, 0), x, e.multiply(e.expm1(e.minimum(x, 0)), alpha))
+    positive = e.greater(x, 0)  # minimum(x, 0) would halve the gradient at 0
+    return e.where(positive, x, e.multiply(e.expm1(e.where(positive, 0, x)), alpha))
 
 
 def selu(x: Node) -> Node:
@@ -49,9 +51,12 @@ def gelu(x: Node, approximate: bool = False) -> Node:
 
 
 def softplus(x: Node, beta: float = 1.0) -> Node:
-    """log(1 + exp(beta * x)) / beta, without overflow."""
+    """log(1 + exp(beta * x)) / beta, without overflow; the gradient is sigmoid(beta * x)."""
+    x = as_float(x, "softplus")
     z = x if beta == 1.0 else e.multiply(x, beta)
-    y = e.add(relu(z), e.log1p(e.exp(e.negative(e.abs(z)))))
+    value = e.add(relu(z), e.log1p(e.exp(e.negative(e.abs(z)))))
+    # The parts' own gradients are 0 at 0, where relu and abs have a kink and their sum has none.
+    y = custom(value, [z], lambda g, z: [e.multiply(g, sigmoid(z))])
     return y if beta == 1.0 else e.divide(y, beta)
 
 
@@ -81,8 +86,8 @@ def hard_swish(x: Node) -> Node:
 
 
 def relu6(x: Node) -> Node:
-    """clip(x, 0, 6)."""
-    return e.clip(x, 0, 6)
+    """clip(x, 0, 6); at 0 the gradient is 0, as that of relu."""
+    return e.minimum(relu(x), 6)
 
 
 def mish(x: Node) -> Node:

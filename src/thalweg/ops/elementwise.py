@@ -195,7 +195,7 @@ _sigmoid = _unary(
 )  # fmt: skip
 _relu = _unary(
     "relu", "Larger of x and 0; at 0 the gradient is 0.",
-    lambda g, x, y: where(greater(x, 0), g, 0), lambda xp, x: xp.maximum(x, xp.zeros_like(x)),
+    lambda g, x, y: where(greater(y, 0), g, 0), lambda xp, x: xp.maximum(x, xp.zeros_like(x)),
     result="number", formula=lambda m, x: m.call("maximum", x, m.constant(0, x)),
 )  # fmt: skip
 _floor = _unary("floor", "Rounded down.", None, result="same")

@@ -198,10 +198,10 @@ def sum_to(x: Node, shape: Shape) -> Node:
     if x.shape == shape:
         return x
     extra = x.rank - len(shape)
-    axes = tuple(range(extra)) + tuple(
-        i + extra for i, n in enumerate(shape) if n == 1 and x.shape[i + extra] != 1
-    )
-    return reshape(sum_(x, axis=axes, keepdims=True) if axes else x, shape)
+    if extra:
+        x = sum_(x, axis=tuple(range(extra)))
+    axes = tuple(i for i, n in enumerate(shape) if n == 1 and x.shape[i] != 1)
+    return sum_(x, axis=axes, keepdims=True) if axes else x
 
 
 def expand_dims(x: Node, axis: int | Sequence[int] = 0) -> Node:

@@ -112,7 +112,8 @@ class Compiled:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())  # a model's attributes stay its own
+        self._name = getattr(function, "__name__", type(function).__name__)
         self._function = function
         self._traces: dict[Any, list[_Trace]] = {}
         self._keys: list[Any] = []
@@ -142,7 +143,7 @@ class Compiled:
         return trace
 
     def _note(self, key: Any) -> None:
-        name = self._function.__name__
+        name = self._name
         if self._keys:
             changed = _difference(self._keys[-1], key)
             log.info("%s is compiled again: %s", name, changed)
@@ -165,6 +166,8 @@ class Compiled:
             elif kind == "number":
                 stand_ins.append(Number(value, i))
             else:
+                if hasattr(value, "fingerprint"):  # a model may be read without being called
+                    recorder.touch(value)
                 stand_ins.append(value)
         arguments = trees.unflatten(structure, list(stand_ins))
         args, kwargs = arguments if named else (arguments, {})

@@ -384,7 +384,7 @@ def finish(node: Node) -> Tensor:
         return Tensor(node)
     if not fresh or value.base is not None or node.op.kind in ("movement", "identity"):
         value = value.copy()
-    return Tensor(leaf(value))
+    return Tensor(leaf(np.ascontiguousarray(value) if value.ndim else value))
 
 
 def check_finite(node: Node, value: Array) -> None:
@@ -520,6 +520,15 @@ class Parameter(Tensor):
         made = cls(leaf(np.array(array, order="C")))
         made._trainable = trainable
         return made
+
+    def __copy__(self) -> Parameter:
+        return Parameter.of(self._value("a copy"), self._trainable)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
+        return Parameter.of(self._value("a copy"), self._trainable)
+
+    def __reduce__(self) -> Any:
+        return (Parameter.of, (self.numpy(), self._trainable))
 
     @property
     def trainable(self) -> bool:

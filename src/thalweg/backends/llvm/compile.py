@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -71,3 +72,15 @@ def describe_schedule(schedule: Schedule) -> str:
             lines.append(f"  {number:3d} {step.kernel!r}{plan}")
     lines.append(f"  arena: {schedule.arena_size:,} bytes")
     return "\n".join(lines)
+
+
+def worthwhile_threads(schedule: Schedule, threads: int) -> int:
+    """Return how many threads gain from sharing the program: one if it is over in a moment."""
+    work = 0.0
+    for step in schedule.steps:
+        if step.plan is not None and not step.packs:
+            loops = [*step.plan.outer, step.plan.m, step.plan.n, step.plan.k, *step.plan.taps]
+            work += 2.0 * math.prod(x.size for x in loops) / 64  # multiply-adds of vectors a cycle
+        elements = sum(b.nbytes / 4 for b in step.reads + step.writes)
+        work += elements * len(step.kernel.members) / 16
+    return threads if work > 15_000 else 1

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from thalweg.backends.llvm.codegen.emitter import Emitter, aligned, counted, fixed_mask
+from thalweg.backends.llvm.codegen.emitter import Emitter, aligned, counted, fixed_mask, lane_mask
 from thalweg.backends.llvm.codegen.loop_kernel import outer_position
 from thalweg.backends.llvm.codegen.machine import (
     I32,
@@ -77,7 +77,7 @@ class _TileBody:
         self.machine = Machine(b)
         self.stored = memory_type(dtype)
         self.vector = ir.VectorType(register_type(dtype), plan.lanes)
-        self.zero = ir.Constant(self.vector, [0] * plan.lanes)
+        self.zero = ir.Constant(self.vector, None)
 
     def summed(self, a: ir.Value, b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         """Return the sums after all taps."""
@@ -99,7 +99,8 @@ class _TileBody:
 
     def _k_loop(self, a: ir.Value, b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         size = self.plan.k.size
-        unroll = next(u for u in (4, 2, 1) if size % u == 0)
+        wanted = (1,) if self.rows * self.vectors >= 12 else (4, 2, 1)  # short bodies only
+        unroll = next(u for u in wanted if size % u == 0)
 
         def body(x: ir.Value, y: ir.Value, s: list[ir.Value]) -> list[ir.Value]:
             for u in range(unroll):
@@ -427,7 +428,30 @@ def _pack_taps(
     if plan.k.b == 1 and kind == ir.FloatType() and plan.lanes == BLOCK:
         _pack_transposed(b, plan, kind, origin, target, columns)
         return
+    if plan.n.b == 1:
+        _pack_rows(b, plan, kind, origin, target, columns)
+        return
     _pack_plain(b, plan, kind, origin, target, columns, I64(0), I64(plan.k.size))
+
+
+def _pack_rows(
+    b: ir.IRBuilder, plan: Plan, kind: ir.Type, origin: ir.Value, target: ir.Value,
+    columns: ir.Value,
+) -> None:  # fmt: skip
+    """Copy rows that lie in memory as they are needed, vector by vector."""
+    vector = ir.VectorType(kind, plan.lanes)
+    with counted(b, I64(0), I64(plan.k.size), 1, "k") as k:
+        source = b.gep(origin, [b.mul(k, I64(plan.k.b))], source_etype=kind)
+        put = b.gep(target, [b.mul(k, I64(plan.width))], source_etype=kind)
+        for j in range(plan.vectors):
+            start = j * plan.lanes
+            left = b.sub(columns, I64(start))
+            few = b.select(b.icmp_signed("<", left, I64(0)), I64(0), left)
+            loaded = masked_load(
+                b, vector, b.gep(source, [I64(start)], source_etype=kind),
+                plan.align, lane_mask(b, plan.lanes, few),
+            )  # fmt: skip
+            b.store(loaded, b.gep(put, [I64(start)], source_etype=kind), align=plan.align)
 
 
 def _pack_plain(

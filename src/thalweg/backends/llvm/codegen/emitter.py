@@ -214,7 +214,9 @@ class Emitter:
 
     def _spread(self, pointer: ir.Value, kind: ir.Type, factor: int) -> ir.Value:
         steps = ir.Constant(ir.VectorType(I64, self.lanes), [factor * i for i in range(self.lanes)])
-        return self.builder.gep(pointer, [steps], source_etype=kind)
+        spread = self.builder.gep(pointer, [steps], source_etype=kind)
+        spread.type = ir.VectorType(POINTER, self.lanes)  # llvmlite takes it for one pointer
+        return spread
 
     def _all(self) -> ir.Value:
         return self.mask or ir.Constant(ir.VectorType(I1, self.lanes), [1] * self.lanes)

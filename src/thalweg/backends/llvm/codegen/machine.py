@@ -90,9 +90,9 @@ class Machine:
             return x
         kind = ir.VectorType(x.ir.type, lanes)
         if isinstance(x.ir, ir.Constant):
-            return Value(ir.Constant(kind, [x.ir.constant] * lanes), x.dtype)
+            return Value(splat_constant(x.ir, lanes), x.dtype)
         one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), x.ir, I32(0))
-        zeros = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
+        zeros = ir.Constant(ir.VectorType(I32, lanes), None)
         spread = self.builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)
         return Value(spread, x.dtype)
 
@@ -234,6 +234,13 @@ class Machine:
             shift = self.splat(Value(ir.Constant(I32, 16), int32), lanes).ir
             return Value(b.bitcast(b.shl(wide, shift), self._shaped(FLOAT, lanes)), dtype)
         return Value(stored, dtype)
+
+
+def splat_constant(x: ir.Constant, lanes: int) -> ir.Constant:
+    """Return a constant in every lane, in LLVM's short spelling."""
+    made = ir.FormattedConstant(ir.VectorType(x.type, lanes), "")
+    made.constant = f"splat ({x.type} {x.get_reference()})"
+    return made
 
 
 def suffix(kind: ir.Type) -> str:

@@ -124,7 +124,6 @@ class ProgramWriter:
             b.gep(table, [I64(i)], source_etype=I64), typ=t
         )
         arena, fault, steps = word(0, POINTER), word(1, POINTER), word(2)
-        last_level = max((s.level for s, _, _ in functions), default=0)
         with counted(b, I64(0), steps, 1, "step") as step:
             inputs = [
                 self._input(b, word, i, n, step, thread, threads)
@@ -152,15 +151,26 @@ class ProgramWriter:
                     return outputs[buffer.number]
                 return b.gep(arena, [I64(buffer.offset)], source_etype=I8)
 
-            level = 0
+            level, checked = 0, False
             for s, function, buffers in functions:
                 if s.level != level:
                     b.call(barrier, [state, threads])
                     level = s.level
+                    if checked:
+                        self._stop_at_fault(b, fault, barrier, state, threads)
+                        checked = False
+                checked = checked or s.checks
                 b.call(function, [*(pointer(x) for x in buffers), fault, thread, threads])
             b.call(barrier, [state, threads])
-        assert level == last_level or not functions
         b.ret_void()
+
+    def _stop_at_fault(self, b: ir.IRBuilder, fault: ir.Value, barrier: ir.Function,
+                       state: ir.Value, threads: ir.Value) -> None:  # fmt: skip
+        """Return if a check failed; between two barriers all threads see the same answer."""
+        found = b.load(fault, typ=I64)
+        b.call(barrier, [state, threads])
+        with b.if_then(b.icmp_unsigned("!=", found, I64(0)), likely=False):
+            b.ret_void()
 
     def _input(self, b: ir.IRBuilder, word, number: int, node: Node, step: ir.Value,  # type: ignore[no-untyped-def]
                thread: ir.Value, threads: ir.Value) -> tuple[ir.Value, object]:  # fmt: skip

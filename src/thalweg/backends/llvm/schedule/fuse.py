@@ -27,6 +27,7 @@ COSTLY = frozenset(
     "exp exp2 expm1 log log2 log10 log1p tanh sigmoid erf erfc sin cos tan asin acos atan sinh cosh "
     "asinh acosh atanh atan2 power random_bits floor_divide remainder divide sqrt rsqrt".split()
 )
+NEAR = 16  # kernels back to which unrelated work over the same space is joined
 OPEN_KINDS = ("map", "rows", "columns", "contraction")
 
 
@@ -157,7 +158,7 @@ class Fusion:
     def _open_map(self, node: Node) -> None:
         """Open an element-wise kernel, or join one of the same space that reads the same data."""
         reads = {id(n) for n, _ in self._reads(node, identity_index(node.shape)) if n.rank}
-        for kernel in reversed(self.kernels[-16:]):
+        for kernel in reversed(self.kernels[-NEAR:]):
             if kernel.kind != "map" or kernel.part or kernel.space != node.shape or not reads:
                 continue
             known = {id(n) for m in kernel.members
@@ -273,6 +274,11 @@ class Fusion:
             kernel.kind, kernel.reduced = "rows", axes
             self._add(kernel, node)
             return
+        for kernel in reversed(self.kernels[-NEAR:]):  # another one over the same rows
+            same = kernel.kind == "rows" and kernel.space == source.shape
+            if same and kernel.reduced == axes and self._may_join(kernel, source, index):
+                self._add(kernel, node)
+                return
         kernel = Kernel("rows", source.shape, node, reduced=axes)
         kernel.add(node)
         self.kernels.append(kernel)

@@ -32,6 +32,7 @@ class Step:
     plan: Plan | None = None
     packed: Buffer | None = None
     packs: bool = False  # this step fills ``packed``
+    checks: bool = False  # this step may find an index out of range
     level: int = 0
 
 
@@ -70,7 +71,9 @@ class Scheduler:
             self._give_outputs()
             self._give_arena()
             steps = self._steps()
-            conflict = self._order(steps)
+            if self._order(steps, checks_first=True) is None:
+                break
+            conflict = self._order(steps, checks_first=False)
             if conflict is None:
                 break
             self.copied.add(conflict)
@@ -106,11 +109,32 @@ class Scheduler:
         for kernel in self.kernels:
             for node, _ in kernel_reads(kernel, self._is_stored_before):
                 wanted.setdefault(id(node), node)
+        self._leave_to_readers(wanted)
         for node, _ in self.copies:
             wanted.setdefault(id(node), node)
         for key, node in wanted.items():
             if key not in self.buffers:
                 self.buffers[key] = Buffer(f"v{len(self.buffers)}", node.dtype, node.shape, "arena")
+
+    def _leave_to_readers(self, wanted: dict[int, Node]) -> None:
+        """Do not store what readers can compute from values that are stored anyway."""
+        updated = {id(self.graph.inputs[i]) for i in self.graph.aliases.values()}
+        for key, node in list(wanted.items()):
+            home = self.fusion.kernel_of.get(key)
+            if home is None or node is home.anchor or node.op.kind != "elementwise":
+                continue
+            if key in self.buffers or key in self.fusion.must_store or len(home.members) < 2:
+                continue
+            if self.fusion.is_costly(node):
+                continue
+            known = lambda i: (  # noqa: E731
+                id(i) in wanted or id(i) in self.buffers or i.op.name == "full"
+            ) and id(i) not in updated and i.shape == node.shape
+            scalar = lambda i: i.op.name == "full"  # noqa: E731
+            if all(known(i) or scalar(i) for i in node.inputs):
+                del wanted[key], self.fusion.kernel_of[key]
+                home.members.remove(node)
+                home.inside.discard(key)
 
     def _is_stored_before(self, node: Node, kernel: Kernel) -> bool:
         if id(node) in self.fusion.inputs:
@@ -133,6 +157,7 @@ class Scheduler:
                 self.buffers[id(n)] for n, _ in kernel_reads(kernel, self._is_stored_before)
             )
             step = Step(kernel, reads, _distinct(b for _, b in kernel.stores))
+            step.checks = self._finds_faults(kernel)
             if kernel.kind == "contraction" and not _empty_contraction(kernel):
                 step.plan = make_plan(kernel, stored, self.lanes, self.registers, self.threads)
                 if step.plan.packed:
@@ -157,11 +182,34 @@ class Scheduler:
             return [(kernel.members[0], self.buffers[id(kernel.anchor)])]
         return [(m, self.buffers[id(m)]) for m in kernel.members if id(m) in self.buffers]
 
+    def _finds_faults(self, kernel: Kernel) -> bool:
+        stack, seen = list(kernel.members), set()
+        while stack:
+            node = stack.pop()
+            if node.op.name == "checked_index":
+                return True
+            for i in node.inputs:
+                if id(i) not in seen and not self._is_stored_before(i, kernel):
+                    seen.add(id(i))
+                    stack.append(i)
+        return False
+
     # --- order ----------------------------------------------------------------------------
 
-    def _order(self, steps: list[Step]) -> int | None:
-        """Sort the steps into levels; return the output whose update in place forbids an order."""
+    def _order(self, steps: list[Step], checks_first: bool) -> int | None:
+        """Sort the steps into levels; return the output whose update in place forbids an order.
+
+        With ``checks_first`` no state is updated before all indices were found to be good.
+        """
         after = self._edges(steps)
+        for step in steps:
+            step.level = 0
+        state = {id(self.buffers[id(n)]) for n in self.graph.inputs}
+        if checks_first:
+            checks = {i for i, s in enumerate(steps) if s.checks}
+            for i, step in enumerate(steps):
+                if i not in checks and any(id(b) in state for b in step.writes):
+                    after[i] |= checks
         count = [len(a) for a in after]
         later: list[list[int]] = [[] for _ in steps]
         for i, sources in enumerate(after):
@@ -185,6 +233,8 @@ class Scheduler:
         for i, buffer in enumerate(self.outputs):
             if i in self.graph.aliases and i not in self.copied and id(buffer) in stuck:
                 return i
+        if checks_first:
+            return -1
         raise AssertionError("the kernels wait for each other")
 
     def _edges(self, steps: list[Step]) -> list[set[int]]:

@@ -1,0 +1,290 @@
+"""The native backend: programs, their cached machine code, and calls of them."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import math
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thalweg.backends.base import Array, Backend, Bound, Program, Repeated
+from thalweg.backends.llvm.runtime import cache as disk
+from thalweg.backends.llvm.runtime.barrier import STATE_BYTES
+from thalweg.backends.llvm.runtime.library import Library, assembly, build
+from thalweg.backends.llvm.runtime.target import Target, host
+
+from thalweg.errors import where
+from thalweg.graph.node import Graph
+from thalweg.graph.printer import print_graph
+from thalweg.graph.signature import graph_signature
+from thalweg.settings import settings
+
+HEADER, PER_INPUT, PER_OUTPUT = 3, 4, 2  # as codegen/program.py lays the table out
+ALIGN = 64
+
+
+@cache
+def _sources() -> str:
+    """Return a fingerprint of the compiler itself: other sources make other machine code."""
+    root = Path(__file__).parents[2]
+    digest = hashlib.sha256()
+    for folder in ("backends/llvm", "ops", "graph"):
+        for path in sorted((root / folder).rglob("*.py")):
+            facts = path.stat()
+            digest.update(f"{path.relative_to(root)} {facts.st_size} {facts.st_mtime_ns}".encode())
+    return digest.hexdigest()
+
+
+@dataclass
+class _Code:
+    """Machine code in memory, and what a call of it needs to know."""
+
+    library: Library
+    arena: int
+    threads: int
+
+
+_loaded: dict[str, _Code] = {}
+_lock = threading.Lock()
+
+
+def _obtain(graph: Graph, target: Target, threads: int) -> _Code:
+    """Return machine code for a graph: from this process, from disk, or compiled now."""
+    key = f"{_sources()}|{target.key}|{threads}|{graph_signature(graph)}"
+    with _lock:
+        found = _loaded.get(key)
+        if found is None:
+            stored = disk.load(key)
+            if stored is None:
+                code, facts = _compiled(graph, target, threads)
+                disk.store(key, code, facts)
+            else:
+                code, facts = stored
+            found = _Code(Library.from_object(code), facts["arena"], facts["threads"])
+            _loaded[key] = found
+        return found
+
+
+def _compiled(graph: Graph, target: Target, threads: int) -> tuple[bytes, dict[str, Any]]:
+    from thalweg.backends.llvm.compile import lower, worthwhile_threads
+
+    made = lower(graph, target, threads)
+    code = build(str(made.program.module), target)
+    used = worthwhile_threads(made.schedule, threads)
+    return code, {"arena": made.schedule.arena_size, "threads": used}
+
+
+def _aligned(size: int) -> tuple[Array, int]:
+    memory = np.empty(size + ALIGN, np.uint8)
+    return memory, -(-_address(memory) // ALIGN) * ALIGN
+
+
+def _address(array: Array) -> int:
+    return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
+
+
+class NativeProgram(Program):
+    """A graph as machine code."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.target = host()
+        self.code = _obtain(graph, self.target, settings.team_size())
+        self.memory: tuple[Array, int] | None = None
+        self.lock = threading.Lock()
+        self.outputs = [
+            (o.shape, o.dtype.numpy) for i, o in enumerate(graph.outputs) if i not in graph.aliases
+        ]
+
+    def arena(self) -> int:
+        """Return the address of the program's working memory, taken at the first call."""
+        if self.memory is None:
+            self.memory = _aligned(max(self.code.arena, 1))
+        return self.memory[1]
+
+    def bind(self, states: dict[int, Array]) -> Bound:
+        """Fix some inputs to arrays that are updated in place."""
+        return NativeBound(self, states)
+
+    def fail(self, site: int) -> None:
+        """Raise the error for an index out of range."""
+        from thalweg.backends.llvm.schedule.simplify import sites
+
+        node = sites(self.graph)[site - 1]
+        axis = node.attrs["axis"]
+        size = node.inputs[0].shape[axis]
+        layer = f" in layer {'.'.join(node.scope)}" if node.scope else ""
+        raise IndexError(
+            f"{node.op.name}{layer}: an index (a label, a token, a row number) is out of range "
+            f"for axis {axis} of size {size}; it must be from {-size} to {size - 1}. Nothing was "
+            f"updated in this step. {where(node.origin)}"
+        )
+
+    def explain(self, arrays: Sequence[Array] | None = None) -> str:
+        """Return graph, schedule, IR, machine code, and with inputs the time of each kernel."""
+        from thalweg.backends.llvm.compile import describe_schedule, lower
+
+        made = lower(self.graph, self.target, settings.team_size())
+        text = str(made.program.module)
+        parts = {
+            "graph": print_graph(self.graph),
+            "simplified graph": print_graph(made.schedule.graph),
+            "schedule": describe_schedule(made.schedule),
+            "llvm ir": text,
+            "machine code": assembly(text, self.target),
+        }
+        if arrays is not None:
+            parts["time per kernel, one thread"] = _times(self, made, text, arrays)
+        return "\n\n".join(f"== {title} ==\n{body}" for title, body in parts.items())
+
+
+class NativeBound(Bound):
+    """A native program with its state: a table of addresses and one call."""
+
+    def __init__(self, program: NativeProgram, states: dict[int, Array]) -> None:
+        self.program = program
+        graph = program.graph
+        inputs, outputs = len(graph.inputs), len(program.outputs)
+        self.table = np.zeros(HEADER + PER_INPUT * inputs + PER_OUTPUT * outputs, np.uint64)
+        self.fault = np.zeros(1, np.int64)
+        self.table[:HEADER] = (program.arena(), _address(self.fault), 1)
+        self.kept: list[Array] = []
+        updated = set(graph.aliases.values())
+        for i, array in states.items():
+            if not array.flags.c_contiguous:
+                assert i not in updated, "state that is updated must be contiguous"
+                array = np.ascontiguousarray(array)
+            self.kept.append(array)
+            self.table[HEADER + PER_INPUT * i] = _address(array)
+        self.free = [
+            (HEADER + PER_INPUT * i, n.dtype.numpy) for i, n in enumerate(graph.inputs)
+            if i not in states
+        ]  # fmt: skip
+        self.results = HEADER + PER_INPUT * inputs
+        self.memory = memoryview(self.table)
+        self.pointer = _address(self.table)
+        self.entry = program.code.library.address("run")
+        self.barrier = _aligned(STATE_BYTES)
+        if program.code.threads == 1:
+            kind = ctypes.CFUNCTYPE(
+                None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
+            )
+            self.alone = kind(self.entry)
+
+    def _run(self) -> None:
+        threads = self.program.code.threads
+        if threads == 1:
+            self.alone(self.pointer, 0, 1, self.barrier[1])
+        else:
+            from thalweg.backends.llvm.runtime.team import team
+
+            team(threads).run(self.entry, self.pointer)
+        if self.fault[0]:
+            site = int(self.fault[0])
+            self.fault[0] = 0
+            self.program.fail(site)
+
+    def __call__(self, arrays: Sequence[Array]) -> list[Array]:
+        """Run once: write the addresses into the table, call, hand out the results."""
+        table = self.memory
+        outputs = [np.empty(shape, kind) for shape, kind in self.program.outputs]
+        with self.program.lock:
+            held = []
+            for (place, kind), array in zip(self.free, arrays, strict=True):
+                if array.dtype != kind or not array.flags.c_contiguous:
+                    array = np.ascontiguousarray(array, dtype=kind)
+                    held.append(array)
+                table[place] = array.__array_interface__["data"][0]
+            place = self.results
+            for output in outputs:
+                table[place] = output.__array_interface__["data"][0]
+                place += PER_OUTPUT
+            self._run()
+        return outputs
+
+    def repeat(self, steps: int, arrays: Sequence[Array | Repeated]) -> list[Array]:
+        """Run many steps in one call."""
+        table = self.table
+        outputs = [np.empty((steps, *shape), kind) for shape, kind in self.program.outputs]
+        held: list[Any] = []
+        with self.program.lock:
+            for (place, kind), given in zip(self.free, arrays, strict=True):
+                array = given.array if isinstance(given, Repeated) else given
+                array = np.ascontiguousarray(array, dtype=kind)
+                held.append(array)
+                table[place : place + PER_INPUT] = 0
+                table[place] = _address(array)
+                if not isinstance(given, Repeated):
+                    continue
+                if given.rows is None:
+                    table[place + 1] = array.nbytes // max(len(array), 1)
+                else:
+                    row = array.nbytes // max(len(array), 1)
+                    memory, target = _aligned(row * given.rows.shape[1])
+                    held += [memory, given.rows]
+                    table[place + 2], table[place + 3] = _address(given.rows), target
+            for i, output in enumerate(outputs):
+                place = self.results + PER_OUTPUT * i
+                table[place] = _address(output)
+                table[place + 1] = output.nbytes // max(steps, 1)
+            table[2] = steps
+            try:
+                self._run()
+            finally:
+                table[2] = 1
+                for place, _ in self.free:
+                    table[place : place + PER_INPUT] = 0
+        return outputs
+
+
+def _times(program: NativeProgram, made: Any, text: str, arrays: Sequence[Array]) -> str:
+    """Return the median time of each kernel, run alone on one thread on these inputs."""
+    schedule, names = made.schedule, made.program.kernels
+    library = Library.from_object(build(text, program.target))
+    memory, arena = _aligned(max(schedule.arena_size, 1))
+    memory[:] = 0
+    held = [np.array(a, order="C") for a in arrays]
+    outputs = [np.zeros(shape, kind) for shape, kind in program.outputs]
+    fault = np.zeros(1, np.int64)
+    lines, whole = [], 0.0
+    for step, name in zip(schedule.steps, names, strict=True):
+        buffers = list({id(b): b for b in step.reads + step.writes}.values())
+        address = {"input": lambda b: _address(held[b.number]),
+                   "output": lambda b: _address(outputs[b.number]),
+                   "arena": lambda b: arena + b.offset}  # fmt: skip
+        args = [address[b.place](b) for b in buffers] + [_address(fault), 0, 1]
+        kinds = [ctypes.c_void_p] * (len(buffers) + 1) + [ctypes.c_int64] * 2
+        function = ctypes.CFUNCTYPE(None, *kinds)(library.address(name))
+        spent = []
+        for _ in range(15):
+            start = time.perf_counter()
+            function(*args)
+            spent.append(time.perf_counter() - start)
+        middle = sorted(spent)[len(spent) // 2] * 1e6
+        whole += middle
+        flops = 0 if step.plan is None or step.packs else 2 * math.prod(
+            x.size for x in [*step.plan.outer, step.plan.m, step.plan.n, step.plan.k,
+                             *step.plan.taps]
+        )  # fmt: skip
+        nbytes = sum(b.nbytes for b in buffers)
+        rate = f"{flops / middle / 1e3:7.1f} GFLOP/s" if flops else " " * 15
+        lines.append(f"{middle:9.1f} us {rate} {nbytes / 1e3:9.1f} kB  {name}")
+    return "\n".join([*lines, f"{whole:9.1f} us together (calls from Python included)"])
+
+
+class LLVMBackend(Backend):
+    """Machine code of our own making."""
+
+    name = "llvm"
+
+    def compile(self, graph: Graph) -> Program:
+        """Return the graph as a native program."""
+        return NativeProgram(graph)
