@@ -20,6 +20,7 @@ from thalweg.backends.llvm.runtime import cache as disk
 from thalweg.backends.llvm.runtime.barrier import STATE_BYTES
 from thalweg.backends.llvm.runtime.library import Library, assembly, build
 from thalweg.backends.llvm.runtime.target import Target, host
+from thalweg.backends.llvm.runtime.team import team
 
 from thalweg.errors import where
 from thalweg.graph.node import Graph
@@ -184,7 +185,7 @@ class NativeBound(Bound):
         if threads == 1:
             self.alone(self.pointer, 0, 1, self.barrier[1])
         else:
-            from thalweg.backends.llvm.runtime.team import team
+
 
             team(threads).run(self.entry, self.pointer)
         if self.fault[0]:

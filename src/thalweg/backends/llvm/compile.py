@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from thalweg.backends.llvm.codegen.program import Program, ProgramWriter
+from thalweg.backends.llvm.loops import Schedule
 from thalweg.backends.llvm.runtime.target import Target
 from thalweg.backends.llvm.schedule import simplify
 from thalweg.backends.llvm.schedule.contractions import describe
-from thalweg.backends.llvm.schedule.plan import Schedule, Scheduler
+from thalweg.backends.llvm.schedule.plan import Scheduler
 from thalweg.graph.node import Graph
 
 GraphPass = Callable[[Graph], Graph]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from thalweg.graph.dtype import DType
-from thalweg.graph.node import Node
+from thalweg.graph.node import Graph, Node
+from thalweg.graph.rewrite import topological
 from thalweg.graph.shape import Shape, contiguous_strides
 
 
@@ -110,6 +112,131 @@ class Part:
 
     starts: Shape
     steps: Shape
+
+
+# --- contractions -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One loop of a contraction: its labels, size, and strides (in elements) in A, B and C."""
+
+    labels: str
+    size: int
+    a: int
+    b: int
+    c: int
+
+
+@dataclass
+class Plan:
+    """How one contraction runs.
+
+    ``outer`` loops are around everything; ``m`` (rows), ``n`` (vector lanes) and ``k`` (summed) are
+    the matrix product; ``taps`` are further summed loops. ``rows`` by ``vectors * lanes`` is the
+    register tile. With ``packed`` the operand B is copied first, into panels of the tile's width.
+    """
+
+    a: Node
+    b: Node
+    a_base: int
+    b_base: int
+    outer: list[Axis]
+    m: Axis
+    n: Axis
+    k: Axis
+    taps: list[Axis]
+    lanes: int
+    rows: int = 1
+    vectors: int = 1
+    packed: bool = False
+    pack_axes: list[Axis] = field(default_factory=list)
+
+    @property
+    def align(self) -> int:
+        """Bytes to which elements are aligned."""
+        return self.a.dtype.itemsize
+
+    @property
+    def width(self) -> int:
+        """Columns of a tile."""
+        return self.vectors * self.lanes
+
+    @property
+    def panels(self) -> int:
+        """Number of tiles along n."""
+        return -(-self.n.size // self.width)
+
+    @property
+    def blocks(self) -> int:
+        """Number of tiles along m."""
+        return -(-self.m.size // self.rows)
+
+    @property
+    def panel_size(self) -> int:
+        """Elements of one packed panel of B, all taps included."""
+        return self.k.size * math.prod(t.size for t in self.taps) * self.width
+
+    @property
+    def packed_size(self) -> int:
+        """Elements of packed B."""
+        return math.prod(x.size for x in self.pack_axes) * self.panels * self.panel_size
+
+
+# --- schedules ----------------------------------------------------------------------------------
+
+
+@dataclass
+class Step:
+    """One kernel of the program, what it reads and writes, and its plan if it is a contraction.
+
+    ``level``: steps of one level do not depend on each other; threads wait between levels.
+    """
+
+    kernel: Kernel
+    reads: list[Buffer] = field(default_factory=list)
+    writes: list[Buffer] = field(default_factory=list)
+    plan: Plan | None = None
+    packed: Buffer | None = None
+    packs: bool = False  # this step fills ``packed``
+    checks: bool = False  # this step may find an index out of range
+    level: int = 0
+
+
+@dataclass
+class Schedule:
+    """Everything that code generation needs.
+
+    ``buffers`` by ``id`` of the node that they hold; ``arena_size`` in bytes.
+    """
+
+    graph: Graph
+    steps: list[Step]
+    buffers: dict[int, Buffer]
+    outputs: list[Buffer]
+    arena_size: int = 0
+    constants: list[Buffer] = field(default_factory=list)
+
+
+def passes_of(kernel: Kernel) -> list[list[Node]]:
+    """Return the reductions of a row kernel in the order of passes: each needs only earlier ones."""
+    level: dict[int, int] = {}
+
+    def depth(node: Node) -> int:
+        if id(node) not in level:
+            below = max((depth(i) for i in node.inputs), default=0)
+            mine = node.op.kind == "reduction" and id(node) in kernel.inside
+            level[id(node)] = below + mine
+        return level[id(node)]
+
+    members = topological(kernel.members)
+    for node in members:
+        depth(node)
+    rounds: dict[int, list[Node]] = {}
+    for node in kernel.members:
+        if node.op.kind == "reduction":
+            rounds.setdefault(level[id(node)], []).append(node)
+    return [rounds[k] for k in sorted(rounds)]
 
 
 # --- how views read their source ---------------------------------------------------------------

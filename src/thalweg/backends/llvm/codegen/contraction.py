@@ -18,10 +18,15 @@ from thalweg.backends.llvm.codegen.machine import (
     memory_type,
     register_type,
 )
-from thalweg.backends.llvm.loops import Affine, Buffer, Kernel, identity_index, linear
-from thalweg.backends.llvm.schedule.contractions import Axis, Plan
+from thalweg.backends.llvm.loops import (
+    Axis,
+    Buffer,
+    Kernel,
+    Plan,
+    identity_index,
+    linear,
+)
 from thalweg.graph.dtype import DType
-from thalweg.ops.contraction import roles
 
 Share = Callable[[int], tuple[ir.Value, ir.Value]]
 
@@ -518,4 +523,4 @@ def transposed(b: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
     return rows
 
 
-__all__ = ["Affine", "Tiles", "emit_contraction", "emit_pack", "roles"]
+__all__ = ["Tiles", "emit_contraction", "emit_pack"]

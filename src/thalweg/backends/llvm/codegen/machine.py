@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from thalweg.backends.llvm.codegen import mathematics
+from thalweg.backends.llvm.codegen import division, mathematics
 from thalweg.graph.dtype import (
     DType,
     bfloat16,
@@ -357,6 +357,18 @@ def _whole_parts(m: Machine, a: Value, b: Value) -> tuple[Value, Value]:
     return m.select(by_zero, zero, quotient), m.select(by_zero, zero, rest)
 
 
+def _divide(m: Machine, a: Value, b: Value) -> Value:
+    if division.applies(m.builder, a.ir):
+        return Value(division.divide(m.builder, a.ir, b.ir), a.dtype)
+    return Value(m.builder.fdiv(a.ir, b.ir), a.dtype)
+
+
+def _sqrt(m: Machine, x: Value) -> Value:
+    if division.applies(m.builder, x.ir):
+        return Value(division.square_root(m.builder, x.ir), x.dtype)
+    return Value(mathematics.emit(m.builder, "sqrt", [x.ir]), x.dtype)
+
+
 def _remainder(m: Machine, a: Value, b: Value) -> Value:
     if not a.dtype.is_float:
         return _whole_parts(m, a, b)[1]
@@ -449,7 +461,7 @@ _OPERATIONS: dict[str, Operation] = {
     "add": _arithmetic("fadd", "add", "or_"),
     "subtract": _arithmetic("fsub", "sub", "xor"),
     "multiply": _arithmetic("fmul", "mul", "and_"),
-    "divide": _arithmetic("fdiv", "sdiv", "and_"),
+    "divide": _divide, "sqrt": _sqrt,
     "floor_divide": _floor_divide, "remainder": _remainder, "power": _power,
     "maximum": _extreme(">"), "minimum": _extreme("<"),
     "equal": _compare("=="), "not_equal": _compare("!="), "less": _compare("<"),

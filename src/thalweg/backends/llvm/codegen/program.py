@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from llvmlite import ir
 
 from thalweg.backends.llvm.codegen import structured
 from thalweg.backends.llvm.codegen.contraction import Tiles, emit_contraction, emit_pack
+from thalweg.backends.llvm.codegen.division import WideModule
 from thalweg.backends.llvm.codegen.emitter import Emitter, counted
 from thalweg.backends.llvm.codegen.loop_kernel import emit_columns, emit_map, emit_rows
-from thalweg.backends.llvm.codegen.machine import I8, I64, POINTER
-from thalweg.backends.llvm.loops import Buffer
+from thalweg.backends.llvm.codegen.machine import I8, I32, I64, POINTER
+from thalweg.backends.llvm.loops import Buffer, Schedule, Step, passes_of
 from thalweg.backends.llvm.runtime.barrier import emit_barrier
-from thalweg.backends.llvm.schedule.fuse import passes_of
-from thalweg.backends.llvm.schedule.plan import Schedule, Step
 from thalweg.graph.node import Node
 
 HEADER = 3  # words before the inputs: arena, fault, number of steps
@@ -37,7 +37,7 @@ class ProgramWriter:
 
     def __init__(self, schedule: Schedule, lanes: int, fused: bool, triple: str) -> None:
         self.schedule, self.lanes = schedule, lanes
-        self.module = ir.Module(name="thalweg")
+        self.module = (WideModule if lanes == 16 else ir.Module)(name="thalweg")
         self.module.triple = triple
         self.tiles = Tiles(self.module, fused)
         self.made: dict[str, ir.Function] = {}
@@ -124,6 +124,7 @@ class ProgramWriter:
             b.gep(table, [I64(i)], source_etype=I64), typ=t
         )
         arena, fault, steps = word(0, POINTER), word(1, POINTER), word(2)
+        restore = flush_subnormals(b)
         with counted(b, I64(0), steps, 1, "step") as step:
             inputs = [
                 self._input(b, word, i, n, step, thread, threads)
@@ -157,19 +158,23 @@ class ProgramWriter:
                     b.call(barrier, [state, threads])
                     level = s.level
                     if checked:
-                        self._stop_at_fault(b, fault, barrier, state, threads)
+                        self._stop_at_fault(b, fault, barrier, (state, threads), restore)
                         checked = False
                 checked = checked or s.checks
                 b.call(function, [*(pointer(x) for x in buffers), fault, thread, threads])
             b.call(barrier, [state, threads])
+        restore()
         b.ret_void()
 
-    def _stop_at_fault(self, b: ir.IRBuilder, fault: ir.Value, barrier: ir.Function,
-                       state: ir.Value, threads: ir.Value) -> None:  # fmt: skip
+    def _stop_at_fault(
+        self, b: ir.IRBuilder, fault: ir.Value, barrier: ir.Function,
+        team: tuple[ir.Value, ir.Value], restore: Callable[[], None],
+    ) -> None:  # fmt: skip
         """Return if a check failed; between two barriers all threads see the same answer."""
         found = b.load(fault, typ=I64)
-        b.call(barrier, [state, threads])
+        b.call(barrier, list(team))
         with b.if_then(b.icmp_unsigned("!=", found, I64(0)), likely=False):
+            restore()
             b.ret_void()
 
     def _input(self, b: ir.IRBuilder, word, number: int, node: Node, step: ir.Value,  # type: ignore[no-untyped-def]
@@ -204,3 +209,26 @@ def copy_bytes(b: ir.IRBuilder, target: ir.Value, source: ir.Value, count: int) 
         kinds = [POINTER, POINTER, I64, ir.IntType(1)]
         function = ir.Function(b.module, ir.FunctionType(VOID, kinds), name)
     b.call(function, [target, source, I64(count), ir.IntType(1)(0)])
+
+
+def flush_subnormals(b: ir.IRBuilder) -> Callable[[], None]:
+    """Take subnormal numbers for 0 from here on; return what emits the way back.
+
+    Moments of optimisers decay through them, and each costs the processor over a hundred cycles.
+    """
+    if not b.module.triple.startswith(("x86", "i686")):
+        return lambda: None
+    kind = ir.FunctionType(VOID, [POINTER])
+    functions = []
+    for name in ("llvm.x86.sse.stmxcsr", "llvm.x86.sse.ldmxcsr"):
+        known = b.module.globals.get(name)
+        functions.append(known if known is not None else ir.Function(b.module, kind, name))
+    before, changed = b.alloca(I32), b.alloca(I32)
+    b.call(functions[0], [before])
+    b.store(b.or_(b.load(before, typ=I32), I32(0x8040)), changed)
+    b.call(functions[1], [changed])
+
+    def restore() -> None:
+        b.call(functions[1], [before])
+
+    return restore

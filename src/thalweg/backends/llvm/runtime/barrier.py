@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import llvmlite.binding as llvm  # type: ignore[import-untyped]
-import llvmlite.ir as ir  # type: ignore[import-untyped]
+import llvmlite.binding as llvm
+import llvmlite.ir as ir
 
 # The state is 256 bytes, aligned to 64, zero at first except for the spin limit:
 #   0    i64 arrived     threads that reached the current barrier; the last one resets it
@@ -15,6 +15,7 @@ STATE_BYTES = 256
 GENERATION_OFFSET = 128
 SPIN_LIMIT_OFFSET = 136
 
+_WORD = ir.IntType(32)
 _LONG = ir.IntType(64)
 _BYTE = ir.IntType(8)
 
@@ -38,9 +39,16 @@ def emit_barrier(module: ir.Module) -> ir.Function:
     return function
 
 
-def pause_instruction(triple: str) -> str:
-    """Return the instruction that tells the processor of ``triple`` that a thread spins."""
-    return "pause" if triple.startswith(("x86_64", "amd64", "i686")) else "yield"
+def pause_intrinsic(triple: str) -> tuple[str, tuple[int, ...]]:
+    """Return the intrinsic, and its i32 arguments, that says a thread of ``triple`` spins.
+
+    An intrinsic and not inline assembly, which only the host's assembler could read.
+    """
+    if triple.startswith(("x86_64", "amd64", "i686")):
+        return "llvm.x86.sse2.pause", ()
+    if triple.startswith(("aarch64", "arm64")):
+        return "llvm.aarch64.hint", (1,)  # hint 1 is `yield`
+    return "llvm.donothing", ()
 
 
 def yield_function(triple: str) -> str:
@@ -82,19 +90,19 @@ def _emit_body(module: ir.Module, function: ir.Function) -> None:
     wait.cbranch(wait.icmp_unsigned("==", seen, current), check.block, done.block)
     check.cbranch(check.icmp_unsigned("<", spins, limit), pause.block, give.block)
 
-    instruction = pause_instruction(_triple(module))
-    pause.asm(ir.FunctionType(ir.VoidType(), []), instruction, "~{memory}", [], True)
+    name, arguments = pause_intrinsic(_triple(module))
+    kind = ir.FunctionType(ir.VoidType(), [_WORD] * len(arguments))
+    pause.call(_declared(module, name, kind), [_WORD(value) for value in arguments])
     spins.add_incoming(pause.add(spins, _LONG(1)), pause.block)
     pause.branch(wait.block)
 
-    give.call(_declared_yield(module), [])
+    yields = yield_function(_triple(module))
+    give.call(_declared(module, yields, ir.FunctionType(_WORD, [])), [])
     spins.add_incoming(spins, give.block)
     give.branch(wait.block)
     done.ret_void()
 
 
-def _declared_yield(module: ir.Module) -> ir.Function:
-    name = yield_function(_triple(module))
-    if name in module.globals:
-        return module.globals[name]
-    return ir.Function(module, ir.FunctionType(ir.IntType(32), []), name)
+def _declared(module: ir.Module, name: str, kind: ir.FunctionType) -> ir.Function:
+    known = module.globals.get(name)
+    return known if known is not None else ir.Function(module, kind, name)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm  # type: ignore[import-untyped]
+import llvmlite.binding as llvm
 
 from thalweg.backends.llvm.runtime.target import Target
 
@@ -85,18 +85,17 @@ class Library:
         return self._addresses[name]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _initialise(native: bool) -> None:
     if native:
         llvm.initialize_native_target()
         llvm.initialize_native_asmprinter()
-        llvm.initialize_native_asmparser()  # the pause instruction is inline assembly
     else:
         llvm.initialize_all_targets()
         llvm.initialize_all_asmprinters()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _machine(target: Target) -> Any:
     # Making one takes 0.9 ms. llvmlite serialises all calls, so threads may share it.
     _initialise(target.triple == llvm.get_process_triple())
@@ -105,7 +104,7 @@ def _machine(target: Target) -> Any:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _make_engine() -> Any:
     _initialise(True)
     # JITLink places the sections of one library together, which small-model code relies on.

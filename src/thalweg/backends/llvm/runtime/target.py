@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import llvmlite
-import llvmlite.binding as llvm  # type: ignore[import-untyped]
+import llvmlite.binding as llvm
 
 from thalweg.errors import SettingError, nearest
 from thalweg.settings import VECTORS, settings
@@ -71,7 +71,7 @@ def aarch64(cpu: str = "neoverse-n1") -> Target:
     return Target(cpu, "", 128, "aarch64-unknown-linux-gnu", has_vnni=True)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _host(vector: str) -> Target:
     if vector not in VECTORS:
         raise SettingError(f"vector={vector!r} is not a choice; {nearest(vector, VECTORS)}")

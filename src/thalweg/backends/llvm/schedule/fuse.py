@@ -303,24 +303,3 @@ def row_level(kernel: Kernel, shape: tuple[int, ...]) -> Index | None:
 def _affine_reshape(node: Node) -> bool:
     source = node.inputs[0]
     return reshape_index(source.shape, node.shape, identity_index(node.shape)) is not None
-
-
-def passes_of(kernel: Kernel) -> list[list[Node]]:
-    """Return the reductions of a row kernel in the order of passes: each needs only earlier ones."""
-    level: dict[int, int] = {}
-
-    def depth(node: Node) -> int:
-        if id(node) not in level:
-            below = max((depth(i) for i in node.inputs), default=0)
-            mine = node.op.kind == "reduction" and id(node) in kernel.inside
-            level[id(node)] = below + mine
-        return level[id(node)]
-
-    members = topological(kernel.members)
-    for node in members:
-        depth(node)
-    rounds: dict[int, list[Node]] = {}
-    for node in kernel.members:
-        if node.op.kind == "reduction":
-            rounds.setdefault(level[id(node)], []).append(node)
-    return [rounds[k] for k in sorted(rounds)]

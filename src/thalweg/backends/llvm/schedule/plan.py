@@ -3,52 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from thalweg.backends.llvm.loops import (
     Buffer,
     Index,
     Kernel,
+    Schedule,
+    Step,
     identity_index,
     source_index,
 )
-from thalweg.backends.llvm.schedule.contractions import Plan, make_plan, resolve
+from thalweg.backends.llvm.schedule.contractions import make_plan, resolve
 from thalweg.backends.llvm.schedule.fuse import Fusion, row_level
 from thalweg.graph.node import Graph, Node
 
 ALIGN = 64
-
-
-@dataclass
-class Step:
-    """One kernel of the program, what it reads and writes, and its plan if it is a contraction.
-
-    ``level``: steps of one level do not depend on each other; threads wait between levels.
-    """
-
-    kernel: Kernel
-    reads: list[Buffer] = field(default_factory=list)
-    writes: list[Buffer] = field(default_factory=list)
-    plan: Plan | None = None
-    packed: Buffer | None = None
-    packs: bool = False  # this step fills ``packed``
-    checks: bool = False  # this step may find an index out of range
-    level: int = 0
-
-
-@dataclass
-class Schedule:
-    """Everything that code generation needs.
-
-    ``buffers`` by ``id`` of the node that they hold; ``arena_size`` in bytes.
-    """
-
-    graph: Graph
-    steps: list[Step]
-    buffers: dict[int, Buffer]
-    outputs: list[Buffer]
-    arena_size: int = 0
-    constants: list[Buffer] = field(default_factory=list)
 
 
 class Scheduler:

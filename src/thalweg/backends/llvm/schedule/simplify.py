@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.backends.reference import compute
 from thalweg.graph.dtype import bool_, int64
 from thalweg.graph.node import Graph, Node, Op
 from thalweg.graph.rewrite import rewrite, topological, with_inputs
@@ -121,7 +120,9 @@ def _fold_elementwise(node: Node) -> Node:
     fills = [_fill(i) for i in node.inputs]
     if all(f is not None for f in fills):
         scalars = [np.asarray(f, dtype=i.dtype.numpy) for f, i in zip(fills, node.inputs, strict=True)]
-        return full(node.shape, compute(node, scalars).item(), node.dtype)
+        with np.errstate(all="ignore"):
+            value = node.op.meaning(np, *scalars, **node.attrs)
+        return full(node.shape, np.asarray(value).item(), node.dtype)
     if any(f is not None and i.rank for f, i in zip(fills, node.inputs, strict=True)):
         slim = with_inputs(node, tuple(_scalar(i) for i in node.inputs))
         widest = [i.shape for i in slim.inputs]
