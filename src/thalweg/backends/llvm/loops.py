@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,17 @@ class Affine:
     base: int
     factors: tuple[int, ...]
 
+    def factor(self, loop: int | None) -> int:
+        """Return the factor of one loop variable; an index of no axes has none."""
+        return self.factors[loop] if loop is not None and loop < len(self.factors) else 0
+
     def times(self, factor: int, plus: int = 0) -> Affine:
         """Return ``factor * self + plus``."""
         return Affine(self.base * factor + plus, tuple(f * factor for f in self.factors))
 
     def plus(self, other: Affine) -> Affine:
         """Return the sum of two."""
-        pairs = zip(self.factors, other.factors, strict=True)
+        pairs = zip_longest(self.factors, other.factors, fillvalue=0)
         return Affine(self.base + other.base, tuple(a + b for a, b in pairs))
 
 
@@ -150,6 +155,7 @@ class Plan:
     rows: int = 1
     vectors: int = 1
     packed: bool = False
+    by_rows: bool = False  # tiles side by side come one after the other, else those below
     pack_axes: list[Axis] = field(default_factory=list)
 
     @property

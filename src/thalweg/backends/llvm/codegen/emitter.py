@@ -70,7 +70,7 @@ class Emitter:
 
     def depends(self, index: Index) -> bool:
         """Whether an index changes from lane to lane."""
-        return self.vector is not None and any(a.factors[self.vector] for a in index)
+        return self.vector is not None and any(a.factor(self.vector) for a in index)
 
     # --- values ---------------------------------------------------------------------------
 
@@ -162,7 +162,7 @@ class Emitter:
     def _iota(self, place: Affine, dtype: DType) -> Value:
         base = self.address(place)
         scalar = self.machine.cast(Value(base, int64), dtype)
-        factor = place.factors[self.vector] if self.vector is not None else 0
+        factor = place.factor(self.vector)
         if not factor:
             return scalar
         integer = int64 if dtype.is_float else dtype
@@ -179,7 +179,7 @@ class Emitter:
         b = self.builder
         total: ir.Value = I64(place.base)
         constant = place.base == 0
-        for factor, loop in zip(place.factors, self.loops, strict=True):
+        for factor, loop in zip(place.factors, self.loops, strict=False):
             if factor:
                 term = loop if factor == 1 else b.mul(loop, I64(factor))
                 total = term if constant else b.add(term, total)
@@ -197,7 +197,7 @@ class Emitter:
         """Return what is stored at a place: a scalar, a vector, or scattered lanes."""
         kind = memory_type(buffer.dtype)
         pointer = self.pointer(buffer, place)
-        factor = place.factors[self.vector] if self.vector is not None else 0
+        factor = place.factor(self.vector)
         m = self.machine
         if factor == 0:
             return m.unpack(self.builder.load(pointer, typ=kind), buffer.dtype)
@@ -236,7 +236,7 @@ class Emitter:
     def store(self, buffer: Buffer, place: Affine, value: Value) -> None:
         """Store a scalar, a vector, or lanes scattered by a stride."""
         m, b = self.machine, self.builder
-        factor = place.factors[self.vector] if self.vector is not None else 0
+        factor = place.factor(self.vector)
         pointer = self.pointer(buffer, place)
         align = buffer.dtype.itemsize
         if factor == 0:

@@ -56,7 +56,7 @@ def _strides(
         return None
     base, place = found
     factors = place.factors if index else zero
-    return base, place.base, dict(zip(every, factors, strict=True))
+    return base, place.base, dict(zip(every, (*factors, *zero), strict=False))
 
 
 def _merged(axes: list[Axis], may_merge: Callable[[str, str], bool]) -> list[Axis]:
@@ -106,7 +106,7 @@ def mergeable(kernel: Kernel, labels: str, stored: Stored) -> Callable[[str, str
         i, j = labels.index(first), labels.index(second)
         if blocked or j != i + 1:
             return False
-        return all(p.factors[i] == p.factors[j] * space[j] for p in places)
+        return all(p.factor(i) == p.factor(j) * space[j] for p in places)
 
     return test
 
@@ -139,6 +139,7 @@ def make_plan(kernel: Kernel, stored: Stored, lanes: int, registers: int, thread
     plan = Plan(left[0], right[0], left[1], right[1], outer, m, n, k, ks, lanes)
     plan.packed = _worth_packing(plan)
     _choose_tile(plan, registers, threads)
+    plan.by_rows = plan.m.size > plan.n.size
     plan.pack_axes = [x for x in outer if x.b]
     return plan
 
