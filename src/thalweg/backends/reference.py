@@ -25,16 +25,24 @@ def compute(node: Node, inputs: Sequence[Array], xp: Any = np) -> Array:
 
 
 def evaluate(outputs: Sequence[Node], watch: Watcher | None = None) -> list[Array]:
-    """Return the values of nodes, and keep each value that was computed on the way in its node."""
-    pending = []
+    """Return the values of nodes, and keep each value that was computed on the way in its node.
+
+    The walk ends where a value is known: an eager loop that keeps its graph stays linear.
+    """
     stack = [n for n in outputs if n.value is None]
-    if stack:
-        pending = topological(stack)
-    for node in pending:
-        if node.value is None:
-            node.value = compute(node, [i.value for i in node.inputs])  # type: ignore[misc]
-            if watch is not None:
-                watch(node, node.value)
+    while stack:
+        node = stack[-1]
+        if node.value is not None:
+            stack.pop()
+            continue
+        missing = [i for i in node.inputs if i.value is None]
+        if missing:
+            stack.extend(reversed(missing))
+            continue
+        node.value = compute(node, [i.value for i in node.inputs])  # type: ignore[misc]
+        stack.pop()
+        if watch is not None:
+            watch(node, node.value)
     return [n.value for n in outputs]  # type: ignore[misc]
 
 
@@ -95,6 +103,9 @@ class ReferenceBound(Bound):
         for s in range(steps):
             now = [_at_step(a, s) for a in arrays]
             collected.append(self(now))
+        if not steps:
+            outputs = [o for i, o in enumerate(self._graph.outputs) if i not in self._graph.aliases]
+            return [np.zeros((0, *o.shape), o.dtype.numpy) for o in outputs]
         return [np.stack(column) for column in zip(*collected, strict=True)]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,29 @@ Infer = Callable[..., tuple[Shape, DType]]
 Meaning = Callable[..., Any]
 GradientRule = Callable[["Node", "Node"], "Sequence[Node | None]"]
 
-scopes: list[str] = []  # names of the layers that are running, outermost first
+
+class Scopes(threading.local):
+    """Names of the layers that are running in this thread, outermost first."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+
+    def append(self, name: str) -> None:
+        """Note that a layer starts."""
+        self._names.append(name)
+
+    def pop(self) -> str:
+        """Note that the innermost layer ends."""
+        return self._names.pop()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+scopes = Scopes()
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +80,8 @@ class Node:
     """One application of an operation: a value in a graph.
 
     ``value`` holds the array of a leaf, or of a node that was evaluated. ``origin`` is the user's
-    line, ``scope`` the layers around it.
+    line, ``scope`` the layers around it. ``weak`` marks a Python number that an input stands for:
+    its dtype gives way to that of a tensor.
     """
 
     op: Op
@@ -68,6 +92,7 @@ class Node:
     value: np.ndarray[Any, Any] | None = None
     origin: tuple[str, int] = field(default_factory=user_frame)
     scope: tuple[str, ...] = field(default_factory=lambda: tuple(scopes))
+    weak: bool = False
 
     @property
     def rank(self) -> int:

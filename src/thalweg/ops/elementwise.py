@@ -6,7 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from thalweg.graph.dtype import DType, as_dtype, bool_, to_float
+from thalweg.errors import ArgumentError
+from thalweg.errors import where as at
+from thalweg.graph.dtype import DEFAULT_INT, DType, as_dtype, bool_, to_float
 from thalweg.graph.node import Node, Op
 from thalweg.graph.shape import broadcast
 from thalweg.ops.record import (
@@ -81,8 +83,9 @@ _remainder = _binary(
 
 
 def _power_rule(g: Node, a: Node, b: Node, y: Node) -> Sequence[Node | None]:
-    base = multiply(multiply(g, b), power(a, subtract(b, 1)))
-    base = where(equal(b, 0), 0, base)  # 0 ** -1 would make a NaN of 0 * inf
+    # 0 * 0 ** -1 would be NaN, here and in the gradient of this gradient.
+    both = logical_and(equal(a, 0), equal(b, 0))
+    base = multiply(multiply(g, b), _power(a, where(both, 1, subtract(b, 1))))
     logarithm = log(where(greater(a, 0), a, 1))
     return base, multiply(multiply(g, y), logarithm)
 
@@ -323,6 +326,8 @@ _cast = define(
 
 def _two(op: Op, kind: str = "any") -> Callable[[Operand, Operand], Node]:
     def function(a: Operand, b: Operand) -> Node:
+        if kind == "compare":
+            a, b = _comparable(a, b), _comparable(b, a)
         left, right = operands(a, b, name=op.name)
         if kind == "float":
             dtype = to_float(left.dtype)
@@ -333,6 +338,15 @@ def _two(op: Op, kind: str = "any") -> Callable[[Operand, Operand], Node]:
 
     function.__name__, function.__doc__ = op.name, op.doc
     return function
+
+
+def _comparable(x: Operand, other: Operand) -> Operand:
+    """Widen whole numbers that are compared with one that their dtype does not hold."""
+    if isinstance(x, Node) and x.dtype.is_integer and type(other) is int:
+        lowest = 0 if x.dtype.kind == "uint" else -(2 ** (x.dtype.bits - 1))
+        if not lowest <= other < lowest + 2**x.dtype.bits:
+            return cast_node(x, DEFAULT_INT)
+    return x
 
 
 def _one(op: Op, kind: str = "any") -> Callable[[Operand], Node]:
@@ -352,11 +366,11 @@ def _named(name: str, kind: str = "any") -> Callable[[Operand, Operand], Node]:
 
 add, subtract, multiply = _two(_add), _two(_subtract), _two(_multiply)
 divide, atan2 = _two(_divide, "float"), _two(_atan2, "float")
-floor_divide, remainder, power = _two(_floor_divide), _two(_remainder), _two(_power)
+floor_divide, remainder = _two(_floor_divide), _two(_remainder)
 maximum, minimum = _two(_maximum), _two(_minimum)
-equal, not_equal = _named("equal"), _named("not_equal")
-less, less_equal = _named("less"), _named("less_equal")
-greater, greater_equal = _named("greater"), _named("greater_equal")
+equal, not_equal = _named("equal", "compare"), _named("not_equal", "compare")
+less, less_equal = _named("less", "compare"), _named("less_equal", "compare")
+greater, greater_equal = _named("greater", "compare"), _named("greater_equal", "compare")
 logical_and, logical_or = _named("logical_and", "bool"), _named("logical_or", "bool")
 logical_xor, logical_not = _named("logical_xor", "bool"), _one(_logical_not, "bool")
 bitwise_and, bitwise_or = _named("bitwise_and"), _named("bitwise_or")
@@ -374,6 +388,26 @@ atanh, sigmoid, erf, relu = (
 )  # fmt: skip
 floor, ceil, trunc, round = _one(_floor), _one(_ceil), _one(_trunc), _one(_round)
 isnan, isinf, isfinite = _one(_isnan), _one(_isinf), _one(_isfinite)
+
+
+def power(a: Operand, b: Operand) -> Node:
+    """First tensor to the power of the second."""
+    left, right = operands(a, b, name="power")
+    if type(b) in (int, float) and left.dtype.is_float:
+        if b == 2:
+            return square(left)
+        if b == 1:
+            return left
+        if b == 3:
+            return multiply(left, square(left))
+        if b == 0.5:
+            return sqrt(left)
+    elif not left.dtype.is_float and type(b) is int and b < 0:
+        raise ArgumentError(
+            f"power: whole numbers to the power of {b} are no whole numbers; "
+            f"convert them with .astype(thalweg.float32) first. {at()}"
+        )
+    return _power(left, right)
 
 
 def where(condition: Operand, x: Operand, y: Operand) -> Node:

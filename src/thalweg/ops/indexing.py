@@ -22,9 +22,11 @@ from thalweg.ops.record import CONSTANT, cast_node, define, full, require
 
 def _wrapped(xp: Any, indices: Any, size: int) -> Any:
     """Return indices counted from the front; NumPy raises where they are out of range."""
+    if indices.dtype.itemsize < 4:  # size may be beyond an int8
+        indices = indices.astype("int32")
     if xp is np and indices.size and (indices.min() < -size or indices.max() >= size):
         bad = indices[(indices < -size) | (indices >= size)].flat[0]
-        raise IndexError(f"index {bad} is out of range for an axis of size {size}")
+        raise IndexError(f"index {bad} is out of range for an axis of size {size} {at()}")
     return xp.where(indices < 0, indices + size, indices)
 
 
@@ -160,6 +162,8 @@ def scatter_add(x: Node, indices: Node, updates: Node, axis: int = 0) -> Node:
 def one_hot(labels: Node, classes: int, dtype: Any = None) -> Node:
     """A new last axis of ``classes`` numbers: 1 at the label, 0 elsewhere."""
     require(labels, labels.dtype.is_integer, "one_hot", "whole numbers as labels")
+    if classes > 2 ** (labels.dtype.bits - 1):
+        labels = cast_node(labels, int64)
     hit = e.equal(mv.expand_dims(labels, -1), arange(classes, dtype=labels.dtype))
     return cast_node(hit, as_dtype(dtype or DEFAULT_FLOAT))
 
@@ -183,6 +187,8 @@ def getitem(x: Node, key: Any) -> Node:
     parts[dots : dots + 1] = [slice(None)] * (x.rank - used)
     starts, stops, steps, flips, shape, picks = [], [], [], [], [], {}
     axis = 0
+    spots = [i for i, p in enumerate(parts) if isinstance(p, Node) or _whole(p) is not None]
+    apart = spots != list(range(spots[0], spots[0] + len(spots))) if spots else False
     for part in parts:
         if part is None:
             shape.append(1)
@@ -215,11 +221,15 @@ def getitem(x: Node, key: Any) -> Node:
         axis += 1
     y = mv.flip(x, flips) if flips else x
     y = mv.reshape(mv.slice_(y, starts, stops, steps), shape)
-    return _pick(y, picks) if picks else y
+    return _pick(y, picks, apart) if picks else y
 
 
-def _pick(x: Node, picks: dict[int, Node]) -> Node:
-    """Index several axes by tensors that broadcast together, as NumPy does."""
+def _pick(x: Node, picks: dict[int, Node], apart: bool) -> Node:
+    """Index axes by tensors that broadcast together, as NumPy does.
+
+    The axes of the indices take the place of the indexed axes, or, if a slice stood between two
+    indices (``apart``), come first.
+    """
     axes = list(picks)
     for i in picks.values():
         if i.dtype is bool_:
@@ -227,25 +237,27 @@ def _pick(x: Node, picks: dict[int, Node]) -> Node:
                 "index: a bool mask gives a shape that depends on the values; "
                 f"use thalweg.where, or index outside of compile. {at()}"
             )
+    first = axes[0]
     if len(axes) == 1:
-        return _take(x, picks[axes[0]], axis=axes[0])
+        index = picks[first]
+        y = _take(x, index, axis=first)
+        if apart and first:
+            y = mv.moveaxis(y, range(first, first + index.rank), range(index.rank))
+        return y
     sizes = [x.shape[a] for a in axes]
-    linear: Node = full((), 0, int64)
+    linear, outside = full((), 0, int64), full((), False, bool_)
     for i, n in zip(picks.values(), sizes, strict=True):
         wide = cast_node(i, int64)
         wrapped = e.where(e.less(wide, 0), e.add(wide, n), wide)
-        linear = e.add(e.multiply(linear, n), wrapped)
-    front = mv.moveaxis(x, axes, range_list(len(axes)))
+        bad = e.logical_or(e.less(wrapped, 0), e.greater_equal(wrapped, n))
+        linear, outside = e.add(e.multiply(linear, n), wrapped), e.logical_or(outside, bad)
+    linear = e.where(outside, math.prod(sizes), linear)  # no row of another axis by mistake
+    front = mv.moveaxis(x, axes, range(len(axes)))
     joined = mv.reshape(front, (math.prod(sizes), *front.shape[len(axes) :]))
     y = _take(joined, linear, axis=0)
-    if axes == list(range(axes[0], axes[0] + len(axes))) and axes[0]:
-        y = mv.moveaxis(y, range_list(linear.rank), [a + axes[0] for a in range(linear.rank)])
+    if not apart and first:
+        y = mv.moveaxis(y, range(linear.rank), range(first, first + linear.rank))
     return y
-
-
-def range_list(n: int) -> list[int]:
-    """The numbers below ``n``."""
-    return list(range(n))
 
 
 def array(value: np.ndarray[Any, Any]) -> Node:

@@ -299,13 +299,15 @@ def _pad_axis(x: Node, axis: int, before: int, after: int, mode: str) -> Node:
     return concatenate([left, x, right], axis)
 
 
-def concatenate(tensors: Sequence[Node], axis: int = 0) -> Node:
-    """Tensors joined along an axis; all other sizes must agree."""
+def concatenate(tensors: Sequence[Node], axis: int | None = 0) -> Node:
+    """Tensors joined along an axis, other sizes equal; with axis None, flattened and joined."""
     if not tensors:
         raise ArgumentError(f"concatenate: got no tensors, wanted at least one. {at()}")
     nodes = operands(*tensors, name="concatenate")
+    if axis is None:
+        nodes, axis = tuple(reshape(n, (n.size,)) for n in nodes), 0
     axis = normalize_axis(axis, nodes[0].rank, "concatenate")
-    rest = [n.shape[:axis] + n.shape[axis + 1 :] for n in nodes]
+    rest = [(n.rank, n.shape[:axis], n.shape[axis + 1 :]) for n in nodes]
     if any(r != rest[0] for r in rest):
         got = " and ".join(str(n.shape) for n in nodes)
         raise ShapeError(

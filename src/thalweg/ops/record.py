@@ -81,14 +81,24 @@ def leaf(value: np.ndarray[Any, Any]) -> Node:
 
 def placeholder(shape: Shape, dtype: DType, weak: bool = False) -> Node:
     """Return an input node without a value; ``weak`` marks a Python number."""
-    return INPUT(shape=shape, dtype=dtype, **({"weak": True} if weak else {}))
+    node = INPUT(shape=shape, dtype=dtype)
+    node.weak = weak
+    return node
 
 
 def full(shape: Shape, value: Scalar, dtype: DType | None = None) -> Node:
     """Return a node filled with one number."""
     if dtype is None:
         dtype = as_dtype(type(value))
-    return FULL(value=dtype.numpy.type(value).item(), shape=tuple(shape), dtype=dtype)
+    try:
+        with np.errstate(over="ignore"):  # 1e9 is infinity in float16, as NumPy has it
+            number = dtype.numpy.type(value).item()
+    except (OverflowError, ValueError):  # infinity and NaN are no whole numbers
+        raise ArgumentError(
+            f"the number {value} does not exist in dtype {dtype.name}; "
+            f"convert the tensor that it meets with .astype(...) first. {where()}"
+        ) from None
+    return FULL(value=number, shape=tuple(shape), dtype=dtype)
 
 
 def constant_of(node: Node) -> Scalar | None:
@@ -128,7 +138,7 @@ def cast_node(x: Node, dtype: DType) -> Node:
 
 def _weak_type(value: Operand) -> type | None:
     if isinstance(value, Node):
-        if not value.attrs.get("weak"):
+        if not value.weak:
             return None
         return float if value.dtype.is_float else int
     return type(value)

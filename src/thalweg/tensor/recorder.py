@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,9 +13,9 @@ from thalweg.errors import TraceError, where
 from thalweg.graph.dtype import DType, as_dtype, float64, int64
 from thalweg.graph.node import Node
 from thalweg.ops import elementwise as e
-from thalweg.ops.record import cast_node, placeholder
+from thalweg.ops.record import cast_node, placeholder, to_node
 from thalweg.tensor.context import context
-from thalweg.tensor.tensor import Tensor
+from thalweg.tensor.tensor import Tensor, binary
 
 Array = np.ndarray[Any, Any]
 
@@ -76,6 +79,7 @@ class Number:
     """
 
     __slots__ = ("_leaf", "_node", "_value")
+    __array_ufunc__ = None  # NumPy arrays on the left leave the operation to us
 
     def __init__(self, value: float, position: int | None, node: Node | None = None) -> None:
         self._value = value
@@ -83,6 +87,8 @@ class Number:
         self._node = node or placeholder((), _kind(value), weak=True)
 
     def __thalweg_node__(self) -> Node:
+        if context.recorder is None:
+            self._fixed()  # raises: it was kept from inside
         return self._node
 
     def _fixed(self) -> Any:
@@ -101,17 +107,22 @@ class Number:
         recorder.statics.add(self._leaf)
         return self._value
 
-    def _with(self, function: Any, other: Any, swap: bool = False) -> Any:
+    def _with(self, function: str, other: Any, swap: bool = False) -> Any:
         if isinstance(other, Tensor):
             return NotImplemented
+        apply, on_numbers = _ARITHMETIC[function]
         a, b = (other, self) if swap else (self, other)
+        if isinstance(other, (np.ndarray, np.generic)):
+            return binary(apply, a, b)
         if not isinstance(other, (Number, bool, int, float)):
             return NotImplemented
-        x, y = (v._node if isinstance(v, Number) else v for v in (a, b))
-        values = (v._value if isinstance(v, Number) else v for v in (a, b))
-        node: Node = _FUNCTIONS[function](x, y)
-        node.attrs["weak"] = True
-        return Number(getattr(float(next(values)), function)(float(next(values))), None, node)
+        if function == "__pow__" and _whole(a) and _whole(b):
+            b = _plain(b)  # whether the result is a whole number depends on its sign
+        value = on_numbers(*(v._value if isinstance(v, Number) else v for v in (a, b)))
+        kind = _kind(value)
+        node = apply(*(cast_node(to_node(_node(v)), kind) for v in (a, b)))
+        node.weak = True
+        return Number(value, None, node)
 
     def __add__(self, other: Any) -> Any:
         return self._with("__add__", other)
@@ -178,10 +189,40 @@ class Number:
         return NotImplemented if isinstance(other, Tensor) else self._fixed() >= _plain(other)
 
     def __floordiv__(self, other: Any) -> Any:
-        return self._fixed() // _plain(other)
+        return self._plainly(operator.floordiv, self, other)
+
+    def __rfloordiv__(self, other: Any) -> Any:
+        return self._plainly(operator.floordiv, other, self)
 
     def __mod__(self, other: Any) -> Any:
-        return self._fixed() % _plain(other)
+        return self._plainly(operator.mod, self, other)
+
+    def __rmod__(self, other: Any) -> Any:
+        return self._plainly(operator.mod, other, self)
+
+    def _plainly(self, function: Any, a: Any, b: Any) -> Any:
+        """Apply a function that gives whole numbers, mostly sizes: to Python numbers."""
+        if isinstance(a, Tensor) or isinstance(b, Tensor):
+            return NotImplemented
+        return function(_plain(a), _plain(b))
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __abs__(self) -> Any:
+        return abs(self._fixed())
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return round(self._fixed(), digits)
+
+    def __trunc__(self) -> int:
+        return int(self._fixed())
+
+    def __floor__(self) -> int:
+        return math.floor(self._fixed())
+
+    def __ceil__(self) -> int:
+        return math.ceil(self._fixed())
 
     def __repr__(self) -> str:
         return f"Number({self._value})"
@@ -190,14 +231,37 @@ class Number:
         return format(self._fixed(), spec)
 
 
-_FUNCTIONS = {
-    "__add__": e.add, "__sub__": e.subtract, "__mul__": e.multiply, "__truediv__": e.divide,
-    "__pow__": e.power,
-}  # fmt: skip
+_ARITHMETIC: dict[str, tuple[Callable[..., Node], Callable[[Any, Any], Any]]] = {
+    "__add__": (e.add, operator.add),
+    "__sub__": (e.subtract, operator.sub),
+    "__mul__": (e.multiply, operator.mul),
+    "__truediv__": (e.divide, operator.truediv),
+    "__pow__": (e.power, operator.pow),
+}
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value._value if isinstance(value, Number) else value, int)
+
+
+def _node(value: Any) -> Any:
+    return value._node if isinstance(value, Number) else value
 
 
 def _plain(value: Any) -> Any:
     return value._fixed() if isinstance(value, Number) else value
+
+
+def plain(value: Any) -> Any:
+    """Return a value, or each number of a sequence, as the Python number that Python needs.
+
+    >>> plain((1, [2.5]))
+    (1, [2.5])
+    """
+    if isinstance(value, (list, tuple)):
+        parts = [plain(v) for v in value]
+        return tuple(parts) if isinstance(value, tuple) else parts
+    return _plain(value)
 
 
 def _kind(value: float) -> DType:

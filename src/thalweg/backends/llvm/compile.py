@@ -24,6 +24,7 @@ PASSES: tuple[tuple[GraphPass, str], ...] = (
     (simplify.small_constants, "an array of equal numbers is a number"),
     (simplify.fold, "known values, neutral operations and repeated work go"),
     (simplify.fold, "what was folded makes more of it visible"),
+    (simplify.split_contractions, "weights should be read by the core that updated them"),
     (simplify.split_reductions, "threads can share a reduction only along axes that stay"),
 )
 
@@ -84,4 +85,4 @@ def worthwhile_threads(schedule: Schedule, threads: int) -> int:
             work += 2.0 * math.prod(x.size for x in loops) / 64  # multiply-adds of vectors a cycle
         elements = sum(b.nbytes / 4 for b in step.reads + step.writes)
         work += elements * len(step.kernel.members) / 16
-    return threads if work > 15_000 else 1
+    return threads if work > 150_000 else 1

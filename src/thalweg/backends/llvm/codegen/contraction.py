@@ -238,8 +238,42 @@ def emit_contraction(
             right = _operand(emitter, plan, loops, column, "b")
         else:
             right = _packed_panel(emitter, plan, loops, panel, packed)
+        _prefetch(emitter, kernel, plan, loops, row, column)
         _run_tile(emitter, plan, tiles, dtype, (block, panel), (a, right, scratch))
         _epilogue(emitter, kernel, plan, loops, (block, panel), (row, column), scratch)
+
+
+LINE, LARGE = 64, 1 << 19  # bytes of a cache line; of a buffer that no near cache holds
+
+
+def _prefetch(
+    emitter: Emitter, kernel: Kernel, plan: Plan, loops: list[ir.Value], row: ir.Value,
+    column: ir.Value,
+) -> None:  # fmt: skip
+    """Ask for the state that the epilogue will update while the tile is being computed."""
+    b, anchor = emitter.builder, kernel.anchor
+    assert anchor is not None
+    updated = [
+        buffer for node, buffer in kernel.stores
+        if buffer.place == "input" and buffer.nbytes >= LARGE and node.shape == kernel.space
+    ]  # fmt: skip
+    if not updated or plan.n.c != 1:
+        return
+    kind = ir.FunctionType(ir.VoidType(), [POINTER, I32, I32, I32])
+    name = "llvm.prefetch.p0"
+    fetch = b.module.globals.get(name) or ir.Function(b.module, kind, name)
+    start = b.add(b.mul(row, I64(plan.m.c)), b.mul(column, I64(plan.n.c)))
+    for loop, x in zip(loops, plan.outer, strict=True):
+        start = b.add(start, b.mul(loop, I64(x.c)))
+    with counted(b, I64(0), I64(plan.rows), 1, "ahead") as i:
+        place = b.add(start, b.mul(i, I64(plan.m.c)))
+        for buffer in updated:
+            base = b.gep(
+                emitter.pointers(buffer), [place], source_etype=memory_type(buffer.dtype)
+            )
+            for offset in range(0, plan.width * buffer.dtype.itemsize, LINE):
+                at = b.gep(base, [I64(offset)], source_etype=ir.IntType(8))
+                b.call(fetch, [at, I32(1), I32(3), I32(1)])
 
 
 def _outer_loops(b: ir.IRBuilder, plan: Plan, around: ir.Value) -> list[ir.Value]:

@@ -139,7 +139,8 @@ def make_plan(kernel: Kernel, stored: Stored, lanes: int, registers: int, thread
     plan = Plan(left[0], right[0], left[1], right[1], outer, m, n, k, ks, lanes)
     plan.packed = _worth_packing(plan)
     _choose_tile(plan, registers, threads)
-    plan.by_rows = plan.m.size > plan.n.size
+    updates = any(b.place == "input" for _, b in kernel.stores)
+    plan.by_rows = updates or plan.m.size > plan.n.size
     plan.pack_axes = [x for x in outer if x.b]
     return plan
 

@@ -231,6 +231,49 @@ def split_reductions(graph: Graph) -> Graph:
     return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
 
 
+CHUNKS = 2  # parts of a long sum; a constant, so that the bits do not depend on the threads
+CHUNKED = 1 << 17  # bytes of a weight from which this matters
+
+
+def split_contractions(graph: Graph) -> Graph:
+    """Sum long products with updated weights in two halves, each next to the weights it reads.
+
+    Threads share an update by rows of the weight, so each row lies in the cache of the core that
+    updated it. A product that sums over these rows is shared by the same rows: moving two partial
+    results between cores is far cheaper than moving half of the weight.
+    """
+    updated = {id(graph.inputs[i]) for i in graph.aliases.values()}
+
+    def rule(node: Node) -> Node:
+        if node.op.name != "contract" or not node.dtype.is_float:
+            return node
+        a, b = node.inputs
+        la, lb, out = node.attrs["spec"]
+        if id(b) not in updated or not lb or lb[0] in out or lb[0] not in la:
+            return node
+        label, size = lb[0], b.shape[0]
+        rows = node.size // math.prod(n for c, n in zip(lb, b.shape, strict=True) if c in out)
+        if b.size * b.dtype.itemsize < CHUNKED or size < 2 * rows or size % CHUNKS:
+            return node
+        new = next(c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                   if c not in la + lb)  # fmt: skip
+        parts = [_halved(x, labels, label) for x, labels in ((a, la), (b, lb))]
+        spec = (la.replace(label, new + label), lb.replace(label, new + label), new + out)
+        partial = node.op(*parts, spec=spec)
+        partial.scope, partial.origin = node.scope, node.origin
+        return OPS["sum"](partial, axes=(0,), keepdims=False)
+
+    return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
+
+
+def _halved(x: Node, labels: str, label: str) -> Node:
+    shape = [
+        m for c, n in zip(labels, x.shape, strict=True)
+        for m in ((CHUNKS, n // CHUNKS) if c == label else (n,))
+    ]  # fmt: skip
+    return OPS["reshape"](x, shape=tuple(shape))
+
+
 def small_constants(graph: Graph) -> Graph:
     """Turn arrays that hold one number everywhere into that number."""
 
