@@ -23,7 +23,8 @@ from thalweg.settings import settings
 from thalweg.tensor import functions as _functions
 from thalweg.tensor import random
 from thalweg.tensor.compile import compile, rows, steps
-from thalweg.tensor.tensor import Parameter, Tensor, asarray, tensor
+from thalweg.tensor.conversion import asarray, tensor
+from thalweg.tensor.tensor import Parameter, Tensor
 from thalweg.tensor.transforms import (
     checkpoint,
     custom_gradient,

@@ -45,6 +45,7 @@ class Settings:
     (``THALWEG_THREADS``). ``vector``: widest vector unit to use (``THALWEG_VECTOR``).
     ``backend``: who runs compiled functions (``THALWEG_BACKEND``). ``cache``, ``cache_dir``:
     whether and where machine code is kept on disk (``THALWEG_CACHE``, ``THALWEG_CACHE_DIR``).
+    ``version`` counts the changes, so that what depends on a setting can notice one.
     """
 
     threads: int = field(default_factory=lambda: _count("THALWEG_THREADS"))
@@ -52,6 +53,13 @@ class Settings:
     backend: str = field(default_factory=lambda: _choice("THALWEG_BACKEND", "llvm", BACKENDS))
     cache: bool = field(default_factory=lambda: os.environ.get("THALWEG_CACHE", "1") != "0")
     cache_dir: Path = field(default_factory=_cache_dir)
+
+    version: int = 0
+
+    def __setattr__(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+        if name != "version":
+            object.__setattr__(self, "version", getattr(self, "version", 0) + 1)
 
     def team_size(self) -> int:
         """Return the number of threads that a compiled program runs on."""

@@ -277,7 +277,7 @@ def test_scopes_name_layers_and_end_with_the_call() -> None:
     assert "# Sequential.2" in tw.compile(lambda x: model(x)).explain(tw.ones((1, 4)))
     with pytest.raises(ShapeError, match=r"Linear \(layer Sequential.0\)"):
         model(tw.ones((1, 5)))
-    assert scopes == []
+    assert list(scopes) == []
     with tw.debug_nans(), pytest.raises(ArithmeticError, match=r"Sequential\.0"):
         model(tw.full((1, 4), float("nan")))
 

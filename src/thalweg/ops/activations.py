@@ -10,7 +10,7 @@ from thalweg.ops import elementwise as e
 from thalweg.ops import reductions as r
 from thalweg.ops.elementwise import relu, sigmoid, tanh
 from thalweg.ops.identity import custom, stop_gradient
-from thalweg.ops.record import as_float
+from thalweg.ops.record import Operand, as_float
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
@@ -20,12 +20,12 @@ def step(x: Node) -> Node:
     return e.astype(e.greater_equal(x, 0), to_float(x.dtype))
 
 
-def leaky_relu(x: Node, slope: float = 0.01) -> Node:
+def leaky_relu(x: Node, slope: Operand = 0.01) -> Node:
     """x where positive, else ``slope * x`` (Maas et al. 2013)."""
     return e.where(e.greater(x, 0), x, e.multiply(x, slope))
 
 
-def elu(x: Node, alpha: float = 1.0) -> Node:
+def elu(x: Node, alpha: Operand = 1.0) -> Node:
     """x where positive, else ``alpha * (exp(x) - 1)`` (arXiv:1511.07289)."""
     positive = e.greater(x, 0)  # minimum(x, 0) would halve the gradient at 0
     return e.where(positive, x, e.multiply(e.expm1(e.where(positive, 0, x)), alpha))
@@ -50,7 +50,7 @@ def gelu(x: Node, approximate: bool = False) -> Node:
     return e.multiply(e.multiply(x, 0.5), e.add(e.erf(e.multiply(x, math.sqrt(0.5))), 1))
 
 
-def softplus(x: Node, beta: float = 1.0) -> Node:
+def softplus(x: Node, beta: Operand = 1.0) -> Node:
     """log(1 + exp(beta * x)) / beta, without overflow; the gradient is sigmoid(beta * x)."""
     x = as_float(x, "softplus")
     z = x if beta == 1.0 else e.multiply(x, beta)

@@ -12,7 +12,7 @@ from thalweg.graph.dtype import DEFAULT_FLOAT, DEFAULT_INT, DType, as_dtype
 from thalweg.graph.node import Node
 from thalweg.ops import elementwise as e
 from thalweg.ops import movement as mv
-from thalweg.ops.record import Scalar, define
+from thalweg.ops.record import Operand, define, operands
 from thalweg.ops.record import full as full_node
 
 Size = int | Sequence[int]
@@ -31,9 +31,13 @@ def _shape(size: Size) -> tuple[int, ...]:
     return tuple(n.__index__() for n in shape)
 
 
-def full(shape: Size, fill_value: Scalar, dtype: Any = None) -> Node:
+def full(shape: Size, fill_value: Operand, dtype: Any = None) -> Node:
     """A tensor filled with one number."""
-    return full_node(_shape(shape), fill_value, None if dtype is None else as_dtype(dtype))
+    kind = None if dtype is None else as_dtype(dtype)
+    if isinstance(fill_value, Node):
+        value = operands(fill_value, name="full")[0]
+        return mv.broadcast_to(e.astype(value, kind or value.dtype), _shape(shape))
+    return full_node(_shape(shape), fill_value, kind)
 
 
 def zeros(shape: Size, dtype: Any = None) -> Node:
@@ -60,9 +64,9 @@ def ones_like(x: Node, dtype: Any = None) -> Node:
     return full_node(x.shape, 1, _like(x, dtype))
 
 
-def full_like(x: Node, fill_value: Scalar, dtype: Any = None) -> Node:
+def full_like(x: Node, fill_value: Operand, dtype: Any = None) -> Node:
     """One number, in the shape and if not told otherwise the dtype of ``x``."""
-    return full_node(x.shape, fill_value, _like(x, dtype))
+    return full(x.shape, fill_value, _like(x, dtype))
 
 
 def arange(

@@ -271,6 +271,7 @@ def pad(
             f"the {x.rank} axes of shape {x.shape}. {at()}"
         )
     if mode == "constant":
+        value = full((), value, x.dtype).attrs["value"]  # raises where the dtype does not hold it
         return _pad(x, low=tuple(p[0] for p in pairs), high=tuple(p[1] for p in pairs),
                     interior=(0,) * x.rank, value=value)  # fmt: skip
     for axis, (before, after) in enumerate(pairs):
@@ -340,6 +341,47 @@ def split(x: Node, sections: int | Sequence[int], axis: int = 0) -> list[Node]:
     else:
         cuts = [0, *(min(max(c + n if c < 0 else c, 0), n) for c in sections), n]
     return [narrow(x, axis, a, max(b - a, 0)) for a, b in zip(cuts, cuts[1:], strict=False)]
+
+
+def unstack(x: Node, axis: int = 0) -> tuple[Node, ...]:
+    """The slices of one axis, which is left out."""
+    axis = normalize_axis(axis, x.rank, "unstack")
+    return tuple(squeeze(narrow(x, axis, i, 1), axis) for i in range(x.shape[axis]))
+
+
+def meshgrid(*tensors: Node, indexing: str = "xy") -> list[Node]:
+    """Coordinates of a grid from those of its axes; ``"xy"`` lets the second one vary first."""
+    if indexing not in ("xy", "ij"):
+        raise ArgumentError(f"meshgrid: indexing must be 'xy' or 'ij', got {indexing!r}. {at()}")
+    order = list(range(len(tensors)))
+    if indexing == "xy":
+        order[:2] = reversed(order[:2])
+    shape = tuple(tensors[i].size for i in order)
+    place = {i: tuple(-1 if k == p else 1 for k in range(len(shape))) for p, i in enumerate(order)}
+    return [
+        broadcast_to(reshape(t, tuple(t.size if n == -1 else 1 for n in place[i])), shape)
+        for i, t in enumerate(tensors)
+    ]
+
+
+def diagonal(x: Node, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Node:
+    """The elements of a diagonal of two axes, in a new last axis."""
+    a, b = normalize_axis(axis1, x.rank, "diagonal"), normalize_axis(axis2, x.rank, "diagonal")
+    if a == b:
+        raise ShapeError(f"diagonal: axes {axis1} and {axis2} of {x.shape} are the same. {at()}")
+    x = moveaxis(x, (a, b), (-2, -1))
+    *lead, m, n = x.shape
+    start = offset if offset >= 0 else -offset * n
+    count = max(0, min(m, n - offset) if offset >= 0 else min(m + offset, n))
+    flat = reshape(x, (*lead, m * n))
+    start = start if count else 0
+    stop = start + (count - 1) * (n + 1) + 1 if count else 0
+    return slice_(flat, [0] * len(lead) + [start], [*lead, stop], [1] * len(lead) + [n + 1])
+
+
+def trace(x: Node, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Node:
+    """The sum of a diagonal of two axes."""
+    return sum_(diagonal(x, offset, axis1, axis2), axis=-1)
 
 
 def roll(x: Node, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Node:

@@ -20,7 +20,7 @@ from thalweg.ops import elementwise as e
 from thalweg.ops import movement as mv
 from thalweg.ops import sorting
 from thalweg.ops.creation import IOTA
-from thalweg.ops.record import define, require
+from thalweg.ops.record import Operand, define, full, require
 from thalweg.ops.reductions import argmax
 
 ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -97,19 +97,27 @@ def split_key(key: Node, number: int | Node) -> Node:
 
 
 def uniform(
-    key: Node, shape: Sequence[int] = (), low: float = 0.0, high: float = 1.0,
+    key: Node, shape: Sequence[int] = (), low: Operand = 0.0, high: Operand = 1.0,
     dtype: Any = None, stream: int = 0,
 ) -> Node:  # fmt: skip
-    """Random numbers from ``low`` (included) to ``high``; 24 random bits each."""
-    words = e.bitwise_right_shift(bits(key, shape, stream), e.astype(e.add(8, 0), uint32))
-    unit = e.multiply(e.astype(words, float32), 2.0**-24)
-    wide = e.astype(unit, as_dtype(dtype or float32))
-    return wide if (low, high) == (0.0, 1.0) else e.add(e.multiply(wide, high - low), low)
+    """Random numbers from ``low`` (included) to ``high``.
+
+    24 random bits each; in a 16-bit type only as many as it holds, since more would round to 1.
+    """
+    kind = as_dtype(dtype or float32)
+    require(full((), 0, kind), kind.is_float, "uniform", "a floating type")
+    count = {"bfloat16": 8, "float16": 11}.get(kind.name, 24)
+    words = e.bitwise_right_shift(bits(key, shape, stream), full((), 32 - count, uint32))
+    unit = e.multiply(e.astype(words, float32), 2.0**-count)
+    wide = e.astype(unit, kind)
+    if isinstance(low, float) and isinstance(high, float) and (low, high) == (0.0, 1.0):
+        return wide
+    return e.add(e.multiply(wide, e.subtract(high, low)), low)
 
 
 def normal(
-    key: Node, shape: Sequence[int] = (), mean: float = 0.0, std: float = 1.0, dtype: Any = None,
-    stream: int = 0,
+    key: Node, shape: Sequence[int] = (), mean: Operand = 0.0, std: Operand = 1.0,
+    dtype: Any = None, stream: int = 0,
 ) -> Node:  # fmt: skip
     """Random numbers of the normal distribution.
 
@@ -124,7 +132,7 @@ def normal(
     return e.astype(z if mean == 0.0 else e.add(z, mean), as_dtype(dtype or float32))
 
 
-def bernoulli(key: Node, p: float | Node, shape: Sequence[int] = (), stream: int = 0) -> Node:
+def bernoulli(key: Node, p: Operand, shape: Sequence[int] = (), stream: int = 0) -> Node:
     """Random bools, true with probability ``p``."""
     return e.less(uniform(key, shape, stream=stream), p)
 

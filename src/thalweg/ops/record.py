@@ -73,10 +73,13 @@ CONSTANT = define(
 )  # fmt: skip
 
 
+_NOWHERE = ("", 0)  # a given value has no line of its own, and looking for one takes time
+
+
 def leaf(value: np.ndarray[Any, Any]) -> Node:
     """Return an input node that already has its value."""
     shape, dtype = tuple(value.shape), as_dtype(value.dtype)
-    return Node(INPUT, (), {"shape": shape, "dtype": dtype}, shape, dtype, value)
+    return Node(INPUT, (), {"shape": shape, "dtype": dtype}, shape, dtype, value, _NOWHERE, ())
 
 
 def placeholder(shape: Shape, dtype: DType, weak: bool = False) -> Node:

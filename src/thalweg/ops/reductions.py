@@ -139,6 +139,11 @@ def prod(x: Node, axis: Axes = None, keepdims: bool = False) -> Node:
     return _apply(_prod, _wide(to_node(x, "prod")), axis, keepdims)
 
 
+def count_nonzero(x: Node, axis: Axes = None, keepdims: bool = False) -> Node:
+    """Number of elements that are not 0 over axes, by default all."""
+    return sum(e.not_equal(x, 0), axis, keepdims)
+
+
 def max(x: Node, axis: Axes = None, keepdims: bool = False) -> Node:
     """Largest element over axes, by default all; NaN wins; ties share the gradient."""
     return _apply(_max, x, axis, keepdims)

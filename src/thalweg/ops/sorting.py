@@ -6,7 +6,7 @@ from typing import Any
 
 from thalweg.errors import ArgumentError
 from thalweg.errors import where as at
-from thalweg.graph.dtype import DEFAULT_INT, int64
+from thalweg.graph.dtype import DEFAULT_INT, bool_, int64
 from thalweg.graph.node import Node
 from thalweg.graph.shape import normalize_axis
 from thalweg.ops import elementwise as e
@@ -48,6 +48,16 @@ def cumulative_sum(x: Node, axis: int | None = None) -> Node:
 
 
 cumsum = cumulative_sum
+
+
+def diff(x: Node, n: int = 1, axis: int = -1) -> Node:
+    """Differences of neighbours along an axis, taken ``n`` times."""
+    axis = normalize_axis(axis, x.rank, "diff")
+    change = e.not_equal if x.dtype is bool_ else e.subtract
+    for _ in range(min(n, x.shape[axis])):
+        size = x.shape[axis] - 1
+        x = change(mv.narrow(x, axis, 1, size), mv.narrow(x, axis, 0, size))
+    return x
 
 
 def argsort(x: Node, axis: int = -1, descending: bool = False) -> Node:

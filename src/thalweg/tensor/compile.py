@@ -24,12 +24,15 @@ from thalweg.errors import (
 )
 from thalweg.graph.dtype import as_dtype
 from thalweg.graph.node import Graph, Node
-from thalweg.ops.record import placeholder
+from thalweg.graph.rewrite import topological
+from thalweg.ops.record import INPUT, leaf, placeholder
 from thalweg.settings import settings
 from thalweg.tensor.context import context, storage_epoch, structure_epoch
+from thalweg.tensor.finite import check_finite
+from thalweg.tensor.outside import Outside, read_outside, same
 from thalweg.tensor.recorder import Number, Recorder, result_node
-from thalweg.tensor.tensor import Tensor, check_finite, lift
-from thalweg.ops.record import leaf
+from thalweg.tensor.replay import MISS, Replay, plan_of
+from thalweg.tensor.tensor import Tensor, lift
 
 log = logging.getLogger("thalweg.compile")
 LIMIT = 8  # signatures of one function after which a warning says that this is unusual
@@ -68,19 +71,29 @@ class _Trace:
     plain: list[tuple[int, Any]]  # parts of the result that are not tensors
     results: int
     modules: list[tuple[Any, Any]]  # module, its fingerprint
+    outside: Outside
     structure_seen: int = -1
     storage_seen: int = -1
     bound: Bound | None = None
     values: list[Array] = field(default_factory=list)
 
-    def fits(self, leaves: Sequence[Any]) -> bool:
-        if any(leaves[i] != v or type(leaves[i]) is not type(v) for i, v in self.numbers.items()):
-            return False
+    def misfit(self, leaves: Sequence[Any]) -> str:
+        """Return what keeps the program from standing for a call of this key; empty if nothing."""
+        for i, value in self.numbers.items():
+            if not same(leaves[i], value):
+                return f"number {i} of the arguments was {value} and is {leaves[i]}"
         if self.structure_seen != structure_epoch.count:
-            if any(m.fingerprint() != f for m, f in self.modules):
-                return False
+            for module, fingerprint in self.modules:
+                if module.fingerprint() != fingerprint:
+                    return f"an attribute of the {type(module).__name__} changed"
             self.structure_seen = structure_epoch.count
-        return True
+        name = self.outside.changed()
+        return f"{name!r}, a name from outside, stands for something else now" if name else ""
+
+    @property
+    def single(self) -> bool:
+        """Whether the result is one tensor."""
+        return self.structure == ("leaf",) and not self.plain
 
     def bind(self) -> Bound:
         if self.bound is None or self.storage_seen != storage_epoch.count:
@@ -117,16 +130,34 @@ class Compiled:
         self._function = function
         self._traces: dict[Any, list[_Trace]] = {}
         self._keys: list[Any] = []
+        self._replay: Replay | None = None
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else functools.partial(self, instance)
+        return self if instance is None else _Method(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if context.recorder is not None or context.gradient_depth:
             return self._function(*args, **kwargs)
+        replay = self._replay
+        if replay is not None and not kwargs and not context.debug_nans:
+            outputs = replay(args)
+            if outputs is not MISS:
+                trace = replay.trace
+                return Tensor(leaf(outputs[0])) if trace.single else self._result(
+                    trace, args, outputs
+                )
         leaves, structure = trees.flatten((args, kwargs) if kwargs else args)
         trace = self._find(leaves, structure, bool(kwargs))
-        return self._run(trace, leaves)
+        result = self._run(trace, leaves)
+        self._remember(trace, args, kwargs)
+        return result
+
+    def _remember(self, trace: _Trace, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        """Prepare the short way for the next call of this kind."""
+        self._replay = None
+        plan = None if kwargs or context.debug_nans else plan_of(args, set(trace.numbers))
+        if plan is not None and not trace.written_leaves:
+            self._replay = Replay(plan, trace.bind(), trace.arrays, trace.outside, trace)
 
     # --- signatures -----------------------------------------------------------------------
 
@@ -134,26 +165,29 @@ class Compiled:
         key = (structure, tuple(_leaf_key(v) for v in leaves), settings.backend,
                settings.team_size() if settings.threads else 0, settings.vector,
                context.debug_nans)  # fmt: skip
-        for trace in self._traces.get(key, ()):
-            if trace.fits(leaves):
+        reason = ""
+        for trace in list(self._traces.get(key, ())):
+            reason = trace.misfit(leaves)
+            if not reason:
                 return trace
-        self._note(key)
+            if trace.outside.outdated:
+                self._traces[key].remove(trace)
+        self._note(key, reason)
         trace = self._capture(leaves, structure, named)
         self._traces.setdefault(key, []).insert(0, trace)
         return trace
 
-    def _note(self, key: Any) -> None:
-        name = self._name
+    def _note(self, key: Any, reason: str) -> None:
         if self._keys:
-            changed = _difference(self._keys[-1], key)
-            log.info("%s is compiled again: %s", name, changed)
+            reason = reason or _difference(self._keys[-1], key)
+            log.info("%s is compiled again: %s", self._name, reason)
         self._keys.append(key)
         if len(self._keys) == LIMIT + 1:
             warnings.warn(
-                f"{name} was compiled for {LIMIT + 1} signatures; last change: "
-                f"{_difference(self._keys[-2], key)}. Keep shapes equal (drop or pad the last "
-                "batch) and pass numbers that change as tensors.",
-                RecompilationWarning, stacklevel=5,
+                f"{self._name} was compiled for {LIMIT + 1} signatures; last change: {reason}. "
+                "Keep shapes equal (drop or pad the last batch), pass numbers that change as "
+                "tensors, and change tensors from outside with .assign(...).",
+                RecompilationWarning, stacklevel=4,
             )  # fmt: skip
 
     def _capture(self, leaves: list[Any], structure: Any, named: bool) -> _Trace:
@@ -193,14 +227,20 @@ class Compiled:
                 plain.append((i, out))
         count = len(outputs)
         inputs, dynamic, written = [], [], []
+        used = {id(n) for n in topological(outputs + list(recorder.current.values()))}
         for i, stand_in in enumerate(stand_ins):
             if isinstance(stand_in, Tensor) and _classify(leaves[i]) == "array":
                 dynamic.append(i)
                 inputs.append(stand_in._node)
                 if id(stand_in) in recorder.written:
+                    if not isinstance(leaves[i], Tensor):
+                        raise TraceError(
+                            f"the function assigns to argument leaf {i}, which must be a tensor "
+                            f"then, got {type(leaves[i]).__name__}. {where()}"
+                        )
                     written.append(i)
                     outputs.append(recorder.current[id(stand_in)])
-            elif isinstance(stand_in, Number) and i not in recorder.statics:
+            elif isinstance(stand_in, Number) and id(stand_in._node) in used:
                 dynamic.append(i)
                 inputs.append(stand_in._node)
         arrays = [a for a, _ in recorder.arrays.values()]
@@ -213,6 +253,8 @@ class Compiled:
                 outputs.append(recorder.current[key])
             inputs.append(node)
         graph = Graph(inputs, outputs, aliases)
+        _refuse_leaked(graph)
+        outside = self._outside(recorder, leaves)
         program = (
             ReferenceProgram(graph, check_finite) if context.debug_nans
             else _backend().compile(graph)
@@ -220,8 +262,15 @@ class Compiled:
         return _Trace(
             program, graph, dynamic, {i: leaves[i] for i in recorder.statics}, states, arrays,
             written, structure, plain, count,
-            [(m, m.fingerprint()) for m in recorder.modules.values()],
+            [(m, m.fingerprint()) for m in recorder.modules.values()], outside,
         )  # fmt: skip
+
+    def _outside(self, recorder: Recorder, leaves: list[Any]) -> Outside:
+        forwards = [getattr(type(m), "forward", None) for m in recorder.modules.values()]
+        objects = [v for v in leaves if _classify(v) == "object"]
+        outside = read_outside([self._function, *forwards], objects)
+        outside.refuse_captured()
+        return outside
 
     # --- running --------------------------------------------------------------------------
 
@@ -233,10 +282,7 @@ class Compiled:
 
     def _result(self, trace: _Trace, leaves: list[Any], outputs: list[Array]) -> Any:
         for i, value in zip(trace.written_leaves, outputs[trace.results :], strict=True):
-            target = leaves[i]
-            if not isinstance(target, Tensor):
-                raise TraceError("an argument that the function assigns to must be a tensor")
-            target._replace(value)
+            leaves[i]._replace(value)
         parts: list[Any] = [Tensor(leaf(o)) for o in outputs[: trace.results]]
         for i, value in trace.plain:
             parts.insert(i, value)
@@ -269,7 +315,9 @@ class Compiled:
         samples = [v.sample() if isinstance(v, Varying) else v for v in leaves]
         trace = self._find(samples, structure, bool(kwargs))
         if trace.written_leaves:
-            raise TraceError("repeat: the function must not assign to its array arguments")
+            raise TraceError(
+                f"repeat: the function must not assign to its array arguments. {where()}"
+            )
         given: list[Array | Repeated] = [
             leaves[i].repeated if isinstance(leaves[i], Varying) else _array(leaves[i])
             for i in trace.dynamic
@@ -288,6 +336,25 @@ class Compiled:
             for i in range(len(trace.graph.inputs))
         ]
         return trace.program.explain(arrays)
+
+
+class _Method:
+    """A compiled function bound to an object, as a method is."""
+
+    def __init__(self, compiled: Compiled, instance: Any) -> None:
+        functools.update_wrapper(self, compiled, updated=())
+        self._compiled, self._instance = compiled, instance
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._compiled(self._instance, *args, **kwargs)
+
+    def repeat(self, *args: Any, **kwargs: Any) -> Any:
+        """Run many steps in one native call; see ``Compiled.repeat``."""
+        return self._compiled.repeat(self._instance, *args, **kwargs)
+
+    def explain(self, *args: Any, **kwargs: Any) -> str:
+        """Return every stage of the program; see ``Compiled.explain``."""
+        return self._compiled.explain(self._instance, *args, **kwargs)
 
 
 class Varying:
@@ -328,6 +395,17 @@ def rows(array: Any, index: Any) -> Varying:
 # --- leaves of a call --------------------------------------------------------------------------
 
 
+def _refuse_leaked(graph: Graph) -> None:
+    """Raise a TraceError if the graph reads a placeholder of another capture."""
+    known = {id(n) for n in graph.inputs}
+    for node in topological(graph.outputs):
+        if node.op is INPUT and id(node) not in known and node.value is None:
+            raise TraceError(
+                f"a tensor of shape {node.shape} was kept from inside another compiled function; "
+                f"it has no numbers. Return it from that function instead of storing it. {where()}"
+            )
+
+
 def _classify(value: Any) -> str:
     if isinstance(value, (Tensor, np.ndarray)):
         return "array"
@@ -365,7 +443,7 @@ def _array(value: Any) -> Array:
     if isinstance(value, Tensor):
         return value._value("a compiled call")
     if isinstance(value, np.ndarray):
-        return value
+        return value if value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
     if isinstance(value, int) and not isinstance(value, np.generic):
         return np.asarray(value, dtype=np.int64)
     return np.asarray(value)
@@ -377,9 +455,7 @@ def _difference(old: Any, new: Any) -> str:
     for i, (a, b) in enumerate(zip(old[1], new[1], strict=False)):
         if a != b:
             return f"argument leaf {i} was {_say(a)} and is {_say(b)}"
-    if old[2:] != new[2:]:
-        return f"the settings were {old[2:]} and are {new[2:]}"
-    return "a number that Python needed, or an attribute of a module, changed"
+    return f"the settings were {old[2:]} and are {new[2:]}"
 
 
 def _say(key: Any) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from thalweg.graph.node import Node
 from thalweg.ops import (
@@ -18,6 +21,9 @@ from thalweg.ops import (
     reductions,
     sorting,
 )
+from thalweg.tensor.context import context
+from thalweg.tensor.conversion import tensor
+from thalweg.tensor.recorder import plain
 from thalweg.tensor.tensor import Tensor, finish, lift
 
 Function = Callable[..., Any]
@@ -32,13 +38,29 @@ def wrap(result: Any) -> Any:
     return result
 
 
+def _tensor_parameters(function: Callable[..., Any]) -> tuple[tuple[str, ...], set[str], bool]:
+    """Return positional parameters, those that take tensors, and whether the rest are tensors."""
+    code, kinds = function.__code__, function.__annotations__
+    names = code.co_varnames[: code.co_argcount]
+    takes = {n for n, kind in kinds.items() if "Node" in str(kind) or "Operand" in str(kind)}
+    rest = code.co_varnames[code.co_argcount + code.co_kwonlyargcount] if code.co_flags & 4 else ""
+    return names, takes - {"return"}, rest in takes
+
+
 def lifted(function: Callable[..., Any]) -> Function:
-    """Return a function of tensors for a function of nodes."""
+    """Return a function of tensors for a function of nodes.
+
+    Parameters that are not tensors (axes, shapes) get plain Python numbers.
+    """
+    names, takes, rest = _tensor_parameters(function)
+    converters = [lift if n in takes else plain for n in names]
+    last = lift if rest else plain
 
     @functools.wraps(function)
     def on_tensors(*args: Any, **kwargs: Any) -> Any:
-        nodes = [lift(a) for a in args]
-        named = {k: lift(v) for k, v in kwargs.items()}
+        pairs = itertools.zip_longest(args, converters[: len(args)], fillvalue=last)
+        nodes = [convert(a) for a, convert in pairs]
+        named = {k: (lift if k in takes else plain)(v) for k, v in kwargs.items()}
         return wrap(function(*nodes, **named))
 
     on_tensors.__module__ = "thalweg"
@@ -52,16 +74,18 @@ _SOURCES = {
         "equal erf exp expm1 floor floor_divide greater greater_equal isfinite isinf isnan less "
         "less_equal log log10 log1p log2 logical_and logical_not logical_or logical_xor maximum "
         "minimum multiply negative not_equal power reciprocal relu remainder round rsqrt sigmoid "
-        "sign sin sinh sqrt square subtract tan tanh trunc where astype"
+        "sign sin sinh sqrt square subtract tan tanh trunc where astype hypot isclose logaddexp "
+        "nan_to_num"
     ),
-    reductions: "all any argmax argmin logsumexp max mean min prod std sum var",
+    reductions: "all any argmax argmin count_nonzero logsumexp max mean min prod std sum var",
     movement: (
-        "broadcast_to concatenate expand_dims flatten flip matrix_transpose moveaxis pad "
-        "permute_dims repeat reshape roll split squeeze stack swapaxes tile transpose"
+        "broadcast_to concatenate diagonal expand_dims flatten flip matrix_transpose meshgrid "
+        "moveaxis pad permute_dims repeat reshape roll split squeeze stack swapaxes tile trace "
+        "transpose unstack"
     ),
     contraction: "einsum matmul outer tensordot vecdot",
     indexing: "one_hot scatter_add take take_along_axis",
-    sorting: "argsort cumsum cumulative_sum sort top_k",
+    sorting: "argsort cumsum cumulative_sum diff sort top_k",
     creation: "arange eye full full_like linspace ones ones_like tril triu zeros zeros_like",
     activations: (
         "elu gelu hard_sigmoid hard_swish hard_tanh leaky_relu log_sigmoid log_softmax mish relu6 "
@@ -75,6 +99,31 @@ FUNCTIONS: dict[str, Function] = {
 }  # fmt: skip
 FUNCTIONS["concat"] = FUNCTIONS["concatenate"]
 FUNCTIONS["pow"] = FUNCTIONS["power"]
+
+
+def allclose(
+    a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool | Tensor:
+    """Whether all elements are close; a Python bool, inside of ``compile`` a tensor.
+
+    >>> allclose(tensor([1.0]), 1.0 + 1e-9)
+    True
+    """
+    close = FUNCTIONS["all"](FUNCTIONS["isclose"](a, b, rtol, atol, equal_nan))
+    return close if context.recorder is not None else bool(close)
+
+
+def nonzero(x: Any) -> tuple[Tensor, ...]:
+    """Positions of the elements that are not 0, one tensor for each axis.
+
+    How many there are depends on the numbers, so it cannot be captured by ``compile``.
+    """
+    value = tensor(x)._value("nonzero()")
+    return tuple(tensor(places) for places in np.nonzero(np.atleast_1d(value)))
+
+
+FUNCTIONS["allclose"] = allclose
+FUNCTIONS["nonzero"] = nonzero
 
 METHODS = (
     "abs all any argmax argmin argsort astype clip cos cumsum cumulative_sum exp expand_dims "

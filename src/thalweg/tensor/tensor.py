@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from thalweg.backends import reference
-from thalweg.errors import ArgumentError, DTypeError, NumericsError, ShapeError, TraceError, where
-from thalweg.graph.dtype import DEFAULT_FLOAT, DType, as_dtype
+from thalweg.errors import ArgumentError, DTypeError, ShapeError, TraceError, where
+from thalweg.graph.dtype import DType, as_dtype
 from thalweg.graph.node import Node
 from thalweg.graph.shape import Shape
 from thalweg.ops import elementwise as e
 from thalweg.ops import indexing, record
+from thalweg.ops.contraction import matmul
+from thalweg.ops.movement import matrix_transpose
 from thalweg.ops.record import leaf
 from thalweg.tensor.context import context, storage_epoch
+from thalweg.tensor.finite import check_finite
 
 Array = np.ndarray[Any, Any]
 
@@ -62,10 +65,13 @@ class Tensor:
 
     @property
     def T(self) -> Tensor:
-        """The last two axes exchanged; of a vector, itself."""
-        return permuted(self) if self.ndim > 1 else self
+        """The last two axes exchanged; of a vector, a copy of it."""
+        return self.mT if self.ndim > 1 else +self
 
-    mT = T
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
+        return finish(matrix_transpose(lift(self)))
 
     # --- values ---------------------------------------------------------------------------
 
@@ -96,6 +102,8 @@ class Tensor:
         return self._value("tolist()").tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if copy is False:
+            raise ArgumentError(f"a tensor becomes a NumPy array by a copy only. {where()}")
         return self._value("a conversion to NumPy").astype(dtype or self.dtype.numpy, copy=True)
 
     def __dlpack__(self, **options: Any) -> Any:
@@ -167,8 +175,11 @@ class Tensor:
         Raises:
             ShapeError: the shapes differ.
         """
-        node = lift(value)
-        node = node if isinstance(node, Node) else record.to_node(node)
+        if isinstance(value, (list, tuple)):
+            from thalweg.tensor.conversion import tensor
+
+            value = tensor(value)
+        node = record.to_node(lift(value), "assign")
         if node.shape != self.shape:
             raise ShapeError(
                 f"assign: the tensor has shape {self.shape}, the new value {node.shape}; "
@@ -196,6 +207,13 @@ class Tensor:
             return finish(indexing.take(lift(self), leaf(np.asarray(places))))
         lifted = tuple(_lift_index(p) for p in parts)
         return finish(indexing.getitem(lift(self), lifted))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise ArgumentError(
+            "the elements of a tensor are not changed one by one; make a new tensor with "
+            "thalweg.where or thalweg.scatter_add, or replace all elements with .assign(...). "
+            f"{where()}"
+        )
 
     # --- operators (methods of the same names as functions are added in functions.py) -----
 
@@ -236,21 +254,25 @@ class Tensor:
         return binary(e.remainder, other, self)
 
     def __pow__(self, other: Any) -> Tensor:
-        return binary(_power, self, other)
+        return binary(e.power, self, other)
 
     def __rpow__(self, other: Any) -> Tensor:
         return binary(e.power, other, self)
 
     def __matmul__(self, other: Any) -> Tensor:
-        return binary(_matmul, self, other)
+        return binary(matmul, self, other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return binary(_matmul, other, self)
+        return binary(matmul, other, self)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        if other is None or isinstance(other, str):
+            return NotImplemented  # so that `x in (None, "mean")` is a question one may ask
         return binary(e.equal, self, other)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        if other is None or isinstance(other, str):
+            return NotImplemented
         return binary(e.not_equal, self, other)
 
     def __lt__(self, other: Any) -> Tensor:
@@ -283,14 +305,20 @@ class Tensor:
     def __lshift__(self, other: Any) -> Tensor:
         return binary(e.bitwise_left_shift, self, other)
 
+    def __rlshift__(self, other: Any) -> Tensor:
+        return binary(e.bitwise_left_shift, other, self)
+
     def __rshift__(self, other: Any) -> Tensor:
         return binary(e.bitwise_right_shift, self, other)
+
+    def __rrshift__(self, other: Any) -> Tensor:
+        return binary(e.bitwise_right_shift, other, self)
 
     def __neg__(self) -> Tensor:
         return finish(e.negative(lift(self)))
 
     def __pos__(self) -> Tensor:
-        return self
+        return finish(lift(self))  # a copy: assigning to one must not change the other
 
     def __abs__(self) -> Tensor:
         return finish(e.abs(lift(self)))
@@ -302,45 +330,21 @@ class Tensor:
         return id(self)
 
 
-def _power(a: Any, b: Any) -> Node:
-    if isinstance(b, (int, float)) and not isinstance(b, bool) and isinstance(a, Node):
-        if b == 2:
-            return e.square(a)
-        if b == 1:
-            return a
-        if b == 0.5 and a.dtype.is_float:
-            return e.sqrt(a)
-        if b == 3:
-            return e.multiply(a, e.square(a))
-    return e.power(a, b)
-
-
-def _matmul(a: Any, b: Any) -> Node:
-    from thalweg.ops.contraction import matmul
-
-    return matmul(a, b)
-
-
-def permuted(x: Tensor) -> Tensor:
-    """Return a tensor with its last two axes exchanged."""
-    from thalweg.ops.movement import matrix_transpose
-
-    return finish(matrix_transpose(lift(x)))
-
-
 def _is_mask(part: Any) -> bool:
+    if isinstance(part, list):
+        return np.asarray(part).dtype == np.bool_
     if isinstance(part, Tensor):
         return part.dtype.kind == "bool"
     return isinstance(part, np.ndarray) and part.dtype == np.bool_
 
 
 def _lift_index(part: Any) -> Any:
-    if isinstance(part, Tensor) and part.ndim == 0 and part._node.value is not None:
-        return int(part) if context.recorder is None else lift(part)
+    if isinstance(part, Tensor) and part.ndim == 0 and context.recorder is None:
+        return part.__index__()
     if isinstance(part, (Tensor, np.ndarray)):
         return lift(part)
-    if isinstance(part, list):
-        return indexing.array(np.asarray(part))
+    if isinstance(part, (list, range)):
+        return indexing.array(np.asarray(part, dtype=None if part else np.int64))
     return part
 
 
@@ -387,32 +391,6 @@ def finish(node: Node) -> Tensor:
     return Tensor(leaf(np.ascontiguousarray(value) if value.ndim else value))
 
 
-def check_finite(node: Node, value: Array) -> None:
-    """Raise NumericsError if a value holds a NaN or an infinity; names layer, operation, line."""
-    if node.op.kind == "leaf" or not node.dtype.is_float:
-        return
-    wide = value.astype(np.float32) if node.dtype.bits == 16 else value
-    if not np.isfinite(wide).all():
-        kind = "a NaN" if np.isnan(wide).any() else "an infinity"
-        layer = f" in layer {'.'.join(node.scope)}" if node.scope else ""
-        inputs = ", ".join(
-            f"{i.dtype.name}{list(i.shape)}"
-            + (" (holds NaN or infinity already)" if not _finite(i) else "")
-            for i in node.inputs
-        )
-        raise NumericsError(
-            f"operation {node.op.name}{layer} made {kind} from {inputs or 'nothing'} "
-            f"{where(node.origin)}"
-        )
-
-
-def _finite(node: Node) -> bool:
-    value = node.value
-    if value is None or not node.dtype.is_float:
-        return True
-    return bool(np.isfinite(value.astype(np.float32)).all())
-
-
 def binary(function: Callable[..., Node], a: Any, b: Any) -> Any:
     """Apply a function of two operands; leave operands of foreign types to them."""
     left, right = lift(a), lift(b)
@@ -434,62 +412,6 @@ def copied(x: Tensor) -> Tensor:
 
 def _restored(kind: type[Tensor], value: Array) -> Tensor:
     return kind(leaf(value))
-
-
-def tensor(data: Any, dtype: Any = None) -> Tensor:
-    """Return a tensor with a copy of the data.
-
-    ``data``: a number, nested lists, a NumPy array, a tensor, or whatever speaks DLPack. Python
-    floats become float32, whole numbers int64, NumPy arrays keep their dtype, unless ``dtype`` says
-    otherwise.
-
-    Raises:
-        DTypeError: the data are not numbers of a known dtype.
-        ShapeError: nested lists of unequal length.
-
-    >>> tensor([[1, 2], [3, 4]]).dtype
-    thalweg.int64
-    """
-    if isinstance(data, Tensor):
-        y = finish(lift(data))
-        return y if dtype is None else finish(e.astype(lift(y), dtype))
-    if isinstance(data, (list, tuple)) and _holds_tensors(data):
-        from thalweg.ops.movement import stack
-
-        parts = [tensor(d, dtype) for d in data]
-        return finish(stack([lift(p) for p in parts]))
-    foreign = hasattr(data, "__array__") or hasattr(data, "__dlpack__")
-    try:
-        array = np.asarray(data)
-    except ValueError as error:
-        raise ShapeError(
-            f"tensor: nested lists must have equal lengths at each level ({error}). {where()}"
-        ) from None
-    if dtype is None and not foreign:
-        kinds = {"f": DEFAULT_FLOAT.numpy, "i": np.dtype(np.int64), "b": np.dtype(np.bool_)}
-        array = array.astype(kinds.get(array.dtype.kind, array.dtype))
-        if array.size == 0:
-            array = array.astype(DEFAULT_FLOAT.numpy)
-    try:
-        kind = as_dtype(array.dtype if dtype is None else dtype)
-        array = np.array(array, dtype=kind.numpy, order="C", copy=True)
-    except (DTypeError, TypeError, ValueError):
-        raise DTypeError(
-            f"tensor: cannot hold {type(data).__name__} of NumPy dtype {array.dtype} as numbers"
-            f"{'' if dtype is None else f' of {dtype}'}. {where()}"
-        ) from None
-    if context.recorder is not None:
-        return Tensor(indexing.array(array))
-    return Tensor(leaf(array))
-
-
-asarray = tensor
-
-
-def _holds_tensors(data: Sequence[Any]) -> bool:
-    return any(
-        isinstance(d, Tensor) or (isinstance(d, (list, tuple)) and _holds_tensors(d)) for d in data
-    )
 
 
 def constant_tensor(array: Array) -> Tensor:

@@ -7,13 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from thalweg import autodiff, trees
 from thalweg.errors import ArgumentError, GradientError, where
 from thalweg.graph.node import Node
 from thalweg.ops import identity
-from thalweg.ops.record import full
+from thalweg.ops.record import OPS, full
 from thalweg.tensor.context import context
-from thalweg.tensor.tensor import Tensor, finish, lift, tensor
+from thalweg.tensor.conversion import tensor
+from thalweg.tensor.tensor import Tensor, finish, lift
 
 Function = Callable[..., Any]
 
@@ -32,24 +35,30 @@ def _is_module(value: Any) -> bool:
 
 
 def _sources(argument: Any, position: int) -> tuple[list[Tensor], Any, Any]:
-    """Return the tensors to differentiate by, the argument to call with, and how to rebuild."""
-    if _is_module(argument):
-        named = argument.trainable_parameters()
-        return list(named.values()), argument, trees.flatten(named)[1]
+    """Return the tensors to differentiate by, the argument to call with, and the gradients' tree."""
     leaves, structure = trees.flatten(argument)
-    made = []
+    made: list[Tensor] = []
+    given: list[Any] = []
+    kinds: list[Any] = []
     for value in leaves:
-        if isinstance(value, (bool, int, str)) or not isinstance(value, float):
-            value = value if isinstance(value, Tensor) else tensor(value)
-        else:
-            value = tensor(value)
+        if _is_module(value):
+            named = value.trainable_parameters()
+            made.extend(named.values())
+            given.append(value)
+            kinds.append(dict.fromkeys(named, 0))
+            continue
+        value = value if isinstance(value, Tensor) else tensor(value)
         if not value.dtype.is_float:
             raise GradientError(
                 f"grad: argument {position} holds {value.dtype.name} numbers, and gradients "
                 f"exist for floating types only; use .astype(thalweg.float32). {where()}"
             )
-        made.append(Tensor(lift(value)))
-    return made, trees.unflatten(structure, list(made)), structure
+        # A node of its own: what the function closes over may be the same tensor and is constant.
+        made.append(finish(OPS["reshape"](lift(value), shape=value.shape)))
+        given.append(made[-1])
+        kinds.append(0)
+    tree = trees.unflatten(structure, kinds)
+    return made, trees.unflatten(structure, given), trees.flatten(tree)[1]
 
 
 def value_and_grad(
@@ -94,6 +103,7 @@ def value_and_grad(
             grads = [trees.unflatten(structure, [next(made) for _ in sources])
                      for sources, structure in parts]  # fmt: skip
         value = _detached(loss)
+        aux = trees.map_tree(_detached, aux)
         grads = [trees.map_tree(_detached, g) for g in grads]
         first = grads[0] if isinstance(argnums, int) else tuple(grads)
         return ((value, aux) if has_aux else value), first
@@ -154,21 +164,24 @@ def custom_gradient(function: Function, backward: Function) -> Function:
 
     @functools.wraps(function)
     def with_rule(*args: Any) -> Tensor:
-        tensors = [a if isinstance(a, Tensor) else tensor(a) for a in args]
+        # Numbers and other arguments that are not tensors are handed on as they are.
+        given = {i: lift(a) for i, a in enumerate(args) if isinstance(a, (Tensor, np.ndarray))}
         with _keeping_graphs():
-            y = function(*tensors)
+            y = function(*[Tensor(given[i]) if i in given else a for i, a in enumerate(args)])
 
             def rule(g: Node, *inputs: Node) -> list[Node | None]:
-                parts = backward(Tensor(g), *[Tensor(i) for i in inputs])
+                again = dict(zip(given, inputs, strict=True))
+                values = [Tensor(again[i]) if i in again else a for i, a in enumerate(args)]
+                parts = backward(Tensor(g), *values)
                 parts = parts if isinstance(parts, (tuple, list)) else (parts,)
-                if len(parts) != len(inputs):
+                if len(parts) != len(args):
                     raise GradientError(
                         f"custom_gradient: the rule gave {len(parts)} gradients for "
-                        f"{len(inputs)} arguments. {where()}"
+                        f"{len(args)} arguments. {where()}"
                     )
-                return [None if p is None else _node_of(p) for p in parts]
+                return [None if parts[i] is None else _node_of(parts[i]) for i in given]
 
-            node = identity.custom(lift(y), [lift(t) for t in tensors], _symbolic(rule))
+            node = identity.custom(lift(y), list(given.values()), _symbolic(rule))
         return finish(node)
 
     return with_rule
@@ -195,7 +208,8 @@ def checkpoint(function: Function) -> Function:
     """Return ``function`` with less memory: its inner values are computed again when needed.
 
     Chen et al., "Training deep nets with sublinear memory cost", arXiv:1604.06174. The function
-    takes and returns one or more tensors; tensors that it closes over are differentiated too.
+    returns one tensor; tensors that it closes over are differentiated too. Memory is saved inside
+    of ``compile`` only: an eager graph keeps its values.
 
     >>> import thalweg as tw
     >>> tw.grad(checkpoint(lambda x: tw.exp(tw.sin(x)).sum()))(tw.zeros(1))

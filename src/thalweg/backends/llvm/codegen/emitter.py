@@ -62,7 +62,7 @@ class Emitter:
     @contextmanager
     def outside(self) -> Any:
         """Emit at the end of the prelude meanwhile."""
-        if self.prelude is None:
+        if self.prelude is None or self.builder.block is self.prelude:  # or there already
             yield
             return
         with self.builder.goto_block(self.prelude):

@@ -1,0 +1,170 @@
+"""Evaluation: a model's outputs for many rows, and metrics of them, by a compiled program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+
+from thalweg.data.batches import checked_rows
+from thalweg.nn import Module, losses
+from thalweg.tensor.compile import compile, rows
+from thalweg.tensor.tensor import Tensor
+from thalweg.train import metrics as named_metrics
+
+__all__ = ["Evaluator", "evaluate", "evaluating", "predict"]
+
+Array = np.ndarray[Any, Any]
+Transform = Callable[..., Any]
+_CALL: Final = 64  # batches in one native call, so that Ctrl-C is heard in between
+
+
+@contextmanager
+def evaluating(model: Module) -> Iterator[None]:
+    """Switch a model to evaluation inside of the block, and each module back after it.
+
+    >>> from thalweg import nn
+    >>> dropout = nn.Dropout(0.5)
+    >>> with evaluating(dropout):
+    ...     dropout.training
+    False
+    >>> dropout.training
+    True
+    """
+    modes = [(module, module.training) for module in model.named_modules().values()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            if module.training != mode:
+                module.training = mode
+
+
+def run_model(model: Module, inputs: Sequence[Any], transform: Transform | None) -> Any:
+    """Return a model's output for its inputs, which ``transform`` makes ready.
+
+    >>> from thalweg import nn
+    >>> import thalweg as tw
+    >>> run_model(nn.ReLU(), [tw.tensor([2.0])], lambda x: x - 1)
+    Tensor([1.], dtype=float32)
+    """
+    if transform is None:
+        return model(*inputs)
+    ready = transform(*inputs)
+    return model(*ready) if isinstance(ready, tuple) else model(ready)
+
+
+class Evaluator:
+    """Runs one model on many rows, in evaluation mode, compiled once for each batch size.
+
+    Args:
+        model: a Module.
+        transform: makes inputs ready inside of the compiled program: takes what the model takes,
+            returns one tensor or a tuple of them.
+
+    Example:
+        >>> from thalweg import nn
+        >>> Evaluator(nn.ReLU()).outputs((np.array([[-1.0], [2.0]], np.float32),)).tolist()
+        [[0.0], [2.0]]
+    """
+
+    def __init__(self, model: Module, transform: Transform | None = None) -> None:
+        self.model = model
+
+        def forward(model: Module, inputs: Sequence[Tensor]) -> Any:
+            return run_model(model, inputs, transform)
+
+        self._forward = compile(forward)
+
+    def outputs(
+        self, inputs: Sequence[Array], index: Array | None = None, batch_size: int = 512
+    ) -> Array:
+        """Return the model's outputs for the rows of ``inputs``, or for those of ``index``.
+
+        Raises:
+            DataError: there are no rows, or inputs of several lengths.
+
+        Shapes: inputs (n, ...), index (m,), to (m, ...).
+        """
+        count = checked_rows(tuple(inputs), "evaluation")
+        chosen = np.arange(count) if index is None else np.asarray(index, np.int64)
+        # A last batch that is not full is filled with its own rows, whose results are left out:
+        # one program does for all batches. Few rows get a small program, of few possible sizes.
+        size = min(batch_size, 1 << max(len(chosen) - 1, 0).bit_length())
+        padded = np.resize(chosen, -(-len(chosen) // size) * size).reshape(-1, size)
+        parts = []
+        with evaluating(self.model):
+            for start in range(0, len(padded), _CALL):
+                block = padded[start : start + _CALL]
+                made = self._forward.repeat(self.model, tuple(rows(x, block) for x in inputs))
+                parts.append(np.asarray(made))
+        stacked = np.concatenate(parts)  # (batches, size, ...)
+        return stacked.reshape(-1, *stacked.shape[2:])[: len(chosen)]
+
+
+def measure(
+    outputs: Array, targets: Array, loss: losses.Loss, metrics: Sequence[named_metrics.Metric]
+) -> dict[str, float]:
+    """Return loss and metrics of outputs, by name.
+
+    >>> measure(np.zeros((2, 4), np.float32), np.array([0, 3]), losses.cross_entropy,
+    ...         [named_metrics.accuracy])["accuracy"]
+    0.5
+    """
+    values = {"loss": float(loss(outputs, targets))}
+    for metric in metrics:
+        values[named_metrics.name_of(metric)] = float(metric(outputs, targets))
+    return values
+
+
+def evaluate(
+    model: Module,
+    data: Sequence[Any],
+    *,
+    loss: str | losses.Loss = "cross_entropy",
+    metrics: Sequence[str | named_metrics.Metric] = ("accuracy",),
+    batch_size: int = 512,
+    transform: Transform | None = None,
+) -> dict[str, float]:
+    """Return loss and metrics of a model on data, in evaluation mode, by name.
+
+    ``data``: arrays of one length, the last one the targets. Loss and metrics are computed on all
+    rows together, so that they do not depend on ``batch_size``.
+
+    Raises:
+        DataError: no rows, or arrays of several lengths.
+        ArgumentError: an unknown loss or metric.
+
+    Example:
+        >>> from thalweg import nn
+        >>> x, y = np.eye(2, dtype=np.float32), np.array([0, 1])
+        >>> evaluate(nn.Identity(), (x, y))["accuracy"]
+        1.0
+    """
+    arrays = [np.asarray(a) for a in data]
+    checked_rows(tuple(arrays), "evaluate")
+    outputs = Evaluator(model, transform).outputs(arrays[:-1], batch_size=batch_size)
+    chosen = [named_metrics.get(m) for m in metrics]
+    return measure(outputs, arrays[-1], losses.get(loss), chosen)
+
+
+def predict(
+    model: Module, *inputs: Any, batch_size: int = 512, transform: Transform | None = None
+) -> Array:
+    """Return a model's outputs for arrays of inputs, in evaluation mode, as a NumPy array.
+
+    Shapes: inputs (n, ...) to (n, ...).
+
+    Raises:
+        DataError: no rows, or inputs of several lengths.
+
+    Example:
+        >>> from thalweg import nn
+        >>> predict(nn.ReLU(), np.array([[-1.0, 2.0]], np.float32)).tolist()
+        [[0.0, 2.0]]
+    """
+    arrays = [np.asarray(x) for x in inputs]
+    return Evaluator(model, transform).outputs(arrays, batch_size=batch_size)
