@@ -35,3 +35,18 @@ from thalweg.tensor.transforms import (
 
 __version__ = "0.1.0"
 globals().update(_functions.FUNCTIONS)
+
+
+_ROOMS = ("data", "formats", "nn", "optim", "train")
+_TRAIN = ("Trainer", "evaluate", "fit")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a room when it is first asked for, so that ``import thalweg`` stays quick."""
+    import importlib
+
+    if name in _ROOMS:
+        return importlib.import_module(f"thalweg.{name}")
+    if name in _TRAIN:
+        return getattr(importlib.import_module("thalweg.train"), name)
+    raise AttributeError(f"module 'thalweg' has no attribute {name!r}")

@@ -7,6 +7,7 @@ import linecache
 import os
 import sys
 from collections.abc import Iterable
+from types import CodeType
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
@@ -55,6 +56,12 @@ class RecompilationWarning(UserWarning):
     """One function was compiled for more signatures than is likely to be meant."""
 
 
+def _is_ours(code: CodeType) -> bool:
+    """Whether code belongs to Thalweg; the ``__init__`` that dataclasses write has no file."""
+    generated = code.co_filename == "<string>" and code.co_name == "__init__"
+    return generated or code.co_filename.startswith(_PACKAGE)
+
+
 def user_frame() -> tuple[str, int]:
     """Return file name and line number of the innermost frame outside of Thalweg.
 
@@ -62,7 +69,7 @@ def user_frame() -> tuple[str, int]:
     True
     """
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+    while frame.f_back is not None and _is_ours(frame.f_code):
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno
 

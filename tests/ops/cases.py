@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
 NO_VALUE = {"input"}  # a placeholder has no value of its own
 FLOATS = ("float32", "float64", "bfloat16", "float16")
-WHOLE = ("int8", "int16", "int32", "int64", "uint8", "uint32")
+WHOLE = ("int32", "int8", "int16", "int64", "uint8", "uint32")
 SIZES = (1, 3, 7, 17, 31, 33, 101)
 SPECIAL = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0, 2.5, -2.5, 3.0)
 
@@ -94,8 +94,7 @@ _TRIPLES: tuple[tuple[Shape, Shape, Shape], ...] = (
 
 def _dtypes(domain: str) -> tuple[str, ...]:
     return {
-        "bool": ("bool",), "word": ("uint32",), "integer": ("int32", *WHOLE, "bool"),
-        "small": WHOLE,
+        "bool": ("bool",), "word": ("uint32",), "integer": (*WHOLE, "bool"), "small": WHOLE,
     }.get(domain, (*FLOATS, *WHOLE, "bool"))  # fmt: skip
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -77,7 +76,8 @@ def batches(
         >>> bool((next(iter(first)) == next(iter(again))).all())
         True
     """
-    return Batches(train_set, size, seed, drop_last, seed is not None if shuffle is None else shuffle)
+    shuffles = seed is not None if shuffle is None else shuffle
+    return Batches(train_set, size, seed, drop_last, shuffles)
 
 
 def shuffled(rows: int, seed: int | None, epoch: int = 0) -> Array:
@@ -164,7 +164,7 @@ def _labels(stratify: Any, rows: int) -> Array:
 
 
 def _stratified(order: Array, labels: Array, count: int) -> Array:
-    """Return ``count`` rows with every label in its share: the largest remainders are rounded up."""
+    """Return ``count`` rows, of every label its share: the largest remainders are rounded up."""
     _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     exact = sizes * (count / len(labels))
     wanted = np.floor(exact).astype(np.int64)
@@ -253,7 +253,8 @@ def _length(names: Sequence[str], columns: Sequence[Array], who: str) -> int:
 
 
 def _batch_size(size: int, rows: int) -> int:
-    whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
+    given: Any = size
+    whole = isinstance(given, (int, np.integer)) and not isinstance(given, bool)
     if not whole or size < 1:
         raise DataError(
             f"the batch size is {size!r}, wanted a whole number from 1 to {rows:,}, the number of "
@@ -264,7 +265,7 @@ def _batch_size(size: int, rows: int) -> int:
             f"the batch size is {size:,}, but the data has only {rows:,} row{'s' * (rows != 1)}; "
             f"give a batch size of at most {rows:,}, or more data. {where()}"
         )
-    return math.floor(size)
+    return int(size)
 
 
 def checked_rows(arrays: Arrays, who: str) -> int:

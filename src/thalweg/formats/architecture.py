@@ -171,7 +171,9 @@ def _build(
     return module
 
 
-def _decode(value: Any, path: str, known: Mapping[str, type[Module]], made: dict[str, Module]) -> Any:
+def _decode(
+    value: Any, path: str, known: Mapping[str, type[Module]], made: dict[str, Module]
+) -> Any:
     if isinstance(value, list):
         return [_decode(v, f"{path}.{i}", known, made) for i, v in enumerate(value)]
     if not isinstance(value, dict):

@@ -128,8 +128,8 @@ def info(path: PathLike) -> ModelInfo:
         ) from error
     if version > FORMAT_VERSION:
         raise FormatError(
-            f"{str(path)!r} was saved by Thalweg {told.get('thalweg_version')} in format {version}; "
-            f"this version reads formats up to {FORMAT_VERSION}. Upgrade: "
+            f"{str(path)!r} was saved by Thalweg {told.get('thalweg_version')} in format "
+            f"{version}; this version reads formats up to {FORMAT_VERSION}. Upgrade: "
             "pip install --upgrade thalweg"
         )
     names = ModelInfo.__dataclass_fields__

@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from thalweg.errors import DTypeError, nearest
+from thalweg.errors import DTypeError, nearest, where
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +45,8 @@ class DType:
     def __repr__(self) -> str:
         return f"thalweg.{self.name}"
 
-    def __reduce__(self) -> str:
-        return self.name
+    def __reduce__(self) -> Any:
+        return (as_dtype, (self.name,))  # dtypes are compared by identity
 
 
 bool_ = DType("bool", "bool", 8, np.dtype(np.bool_))
@@ -97,7 +97,7 @@ def as_dtype(given: Any) -> DType:
         return _BY_NUMPY[np.dtype(given).newbyteorder("=")]
     except (TypeError, KeyError):
         raise DTypeError(
-            f"{given!r} is not a dtype of Thalweg; {nearest(str(given), DTYPES)}"
+            f"{given!r} is not a dtype of Thalweg; {nearest(str(given), DTYPES)}. {where()}"
         ) from None
 
 

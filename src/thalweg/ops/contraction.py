@@ -154,8 +154,8 @@ def tensordot(a: Node, b: Node, axes: int | Sequence[Any] = 2) -> Node:
 
 
 def outer(a: Node, b: Node) -> Node:
-    """Every element of one vector times every element of another."""
-    return tensordot(a, b, 0)
+    """Every element of the first tensor, flattened, times every one of the second."""
+    return tensordot(mv.reshape(a, (a.size,)), mv.reshape(b, (b.size,)), 0)
 
 
 def vecdot(a: Node, b: Node, axis: int = -1) -> Node:

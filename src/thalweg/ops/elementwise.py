@@ -20,6 +20,8 @@ from thalweg.ops.record import (
     cast_node,
     define,
     elementwise_infer,
+    full,
+    is_scalar,
     operands,
     require,
     to_node,
@@ -419,9 +421,10 @@ def where(condition: Operand, x: Operand, y: Operand) -> Node:
     return _where(cast_node(to_node(condition, "where"), bool_), a, b)
 
 
-def astype(x: Node, dtype: Any) -> Node:
+def astype(x: Operand, dtype: Any) -> Node:
     """The same numbers in another dtype; floats become whole numbers by dropping the fraction."""
-    return cast_node(to_node(x, "astype"), as_dtype(dtype))
+    kind = as_dtype(dtype)
+    return full((), x, kind) if is_scalar(x) else cast_node(to_node(x, "astype"), kind)
 
 
 def clip(x: Operand, min: Operand | None = None, max: Operand | None = None) -> Node:
@@ -463,9 +466,9 @@ def nan_to_num(
     if not node.dtype.is_float:
         return node
     largest = float(ml_dtypes.finfo(node.dtype.numpy).max)
-    high = where(greater(node, 0), largest if posinf is None else posinf,
-                 -largest if neginf is None else neginf)  # fmt: skip
-    return where(isnan(node), nan, where(isinf(node), cast_node(high, node.dtype), node))
+    node = where(equal(node, math.inf), largest if posinf is None else posinf, node)
+    node = where(equal(node, -math.inf), -largest if neginf is None else neginf, node)
+    return where(isnan(node), nan, node)
 
 
 def isclose(

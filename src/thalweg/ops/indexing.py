@@ -57,6 +57,7 @@ _take = define(
 
 
 def _scatter_infer(x: Node, i: Node, u: Node, *, axis: int) -> tuple[Shape, DType]:
+    require(x, x.dtype is not bool_, "scatter_add", "a number type")
     require(i, i.dtype.is_integer, "scatter_add", "whole numbers as indices")
     wanted = x.shape[:axis] + i.shape + x.shape[axis + 1 :]
     if u.shape != wanted:
@@ -109,9 +110,17 @@ _take_along = define(
     ),
     domain=("real", "index_along"),
 )  # fmt: skip
+
+
+def _add_along_infer(x: Node, i: Node, u: Node, *, axis: int) -> tuple[Shape, DType]:
+    require(x, x.dtype is not bool_, "add_along_axis", "a number type")
+    _take_along_infer(x, i, axis=axis)
+    return x.shape, x.dtype
+
+
 _add_along = define(
     "add_along_axis", "structured", "A tensor with updates added at indices, row by row.",
-    lambda x, i, u, *, axis: (x.shape, x.dtype),
+    _add_along_infer,
     lambda xp, x, i, u, *, axis: _add_at(xp, x, _along(xp, i, x.shape[axis], axis), u),
     lambda node, g: (g, None, _take_along(g, node.inputs[1], axis=node.attrs["axis"])),
     domain=("real", "index_along", "real"),

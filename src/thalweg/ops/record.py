@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -114,7 +114,7 @@ def constant_of(node: Node) -> Scalar | None:
 # --- operands ----------------------------------------------------------------------------------
 
 
-def is_scalar(value: object) -> bool:
+def is_scalar(value: object) -> TypeGuard[Scalar]:
     """Whether a value is a Python number, whose dtype gives way to that of a tensor."""
     return isinstance(value, (bool, int, float)) and not isinstance(value, np.generic)
 
@@ -161,7 +161,10 @@ def operands(*values: Operand, name: str) -> tuple[Node, ...]:
         for w in weak:
             if w is not None:
                 dtype = promote_scalar(dtype, w)
-    return tuple(cast_node(to_node(v, name), dtype) for v in values)
+    # A number goes to the common dtype at once: by way of float32 it would lose digits.
+    return tuple(
+        full((), v, dtype) if is_scalar(v) else cast_node(to_node(v, name), dtype) for v in values
+    )
 
 
 def require(node: Node, condition: bool, name: str, wanted: str) -> None:

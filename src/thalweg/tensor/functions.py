@@ -21,6 +21,7 @@ from thalweg.ops import (
     reductions,
     sorting,
 )
+from thalweg.ops.record import to_node
 from thalweg.tensor.context import context
 from thalweg.tensor.conversion import tensor
 from thalweg.tensor.recorder import plain
@@ -53,14 +54,21 @@ def lifted(function: Callable[..., Any]) -> Function:
     Parameters that are not tensors (axes, shapes) get plain Python numbers.
     """
     names, takes, rest = _tensor_parameters(function)
-    converters = [lift if n in takes else plain for n in names]
+    who = function.__name__
+
+    def lift_node(value: Any) -> Node:
+        return to_node(lift(value), who)
+
+    kinds = function.__annotations__
+    by_name = {n: lift_node if kinds[n] == "Node" else lift for n in takes}
+    converters = [by_name.get(n, plain) for n in names]
     last = lift if rest else plain
 
     @functools.wraps(function)
     def on_tensors(*args: Any, **kwargs: Any) -> Any:
         pairs = itertools.zip_longest(args, converters[: len(args)], fillvalue=last)
         nodes = [convert(a) for a, convert in pairs]
-        named = {k: (lift if k in takes else plain)(v) for k, v in kwargs.items()}
+        named = {k: by_name.get(k, plain)(v) for k, v in kwargs.items()}
         return wrap(function(*nodes, **named))
 
     on_tensors.__module__ = "thalweg"

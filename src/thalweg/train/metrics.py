@@ -62,11 +62,11 @@ def accuracy(predictions: Any, targets: Any) -> Tensor:
     Tensor(0.5, dtype=float32)
     """
     p, t = _classes("accuracy", predictions, targets)
-    return _mean(F["argmax"](p, axis=-1) == t.astype("int64"))
+    return _mean(F["argmax"](p, axis=-1) == F["astype"](t, "int64"))
 
 
 def _mean(hits: Tensor) -> Tensor:
-    share: Tensor = F["mean"](hits.astype("float32"))
+    share: Tensor = F["mean"](F["astype"](hits, "float32"))
     return share
 
 
@@ -91,7 +91,7 @@ def top_k_accuracy(predictions: Any, targets: Any, k: int = 5) -> Tensor:
             f"number of classes. {where()}"
         )
     classes = F["arange"](p.shape[-1])
-    label = F["expand_dims"](t.astype("int64"), axis=-1)
+    label = F["expand_dims"](F["astype"](t, "int64"), axis=-1)
     own = F["take_along_axis"](p, label, axis=-1)
     before = F["logical_or"](p > own, F["logical_and"](p == own, classes < label))
     return _mean(F["sum"](before.astype("int32"), axis=-1) < k)
@@ -111,7 +111,7 @@ def confusion_matrix(predictions: Any, targets: Any) -> Tensor:
     p, t = _classes("confusion_matrix", predictions, targets)
     count = p.shape[-1]
     # In float64 sums of ones are exact up to 2**53 rows; whole numbers have no fast product.
-    true = F["one_hot"](t.reshape((-1,)), count).astype("float64")
+    true = F["one_hot"](F["reshape"](t, (-1,)), count).astype("float64")
     found = F["one_hot"](F["argmax"](p, axis=-1).reshape((-1,)), count).astype("float64")
     table: Tensor = F["matmul"](true.T, found).astype("int64")
     return table
@@ -160,7 +160,7 @@ def r2(predictions: Any, targets: Any) -> Tensor:
     Tensor(0.5, dtype=float32)
     """
     error = losses.mse(predictions, targets, reduction="none")
-    t = _tensor(targets).astype(error.dtype)
+    t = F["astype"](_tensor(targets), error.dtype)
     residual = F["sum"](error, axis=0)
     total = F["sum"]((t - F["mean"](t, axis=0, keepdims=True)) ** 2, axis=0)
     flat = total == 0

@@ -155,8 +155,9 @@ def _optimizer(model: Module, given: Any, learning_rate: Any) -> Optimizer:
                 f"give it to {type(given).__name__}. {where()}"
             )
         return given
-    kind = get_optimizer(given)
-    return kind(model) if learning_rate is None else kind(model, learning_rate=learning_rate)
+    kind: Any = get_optimizer(given)
+    made: Optimizer = kind(model) if learning_rate is None else kind(model, learning_rate=learning_rate)
+    return made
 
 
 def _check_counts(epochs: Any, early_stopping: Any) -> None:
@@ -242,10 +243,10 @@ class _Session:
         if self.data.validation is None or best == run.epoch:
             self.kept, self.kept_epoch = run.model.state_dict(), run.epoch
         self.trainer._tell("on_epoch_end", run)
-        if self.patience is not None and run.epoch - best >= self.patience < run.epochs:
-            if run.epoch < run.epochs:
-                history.stopped_early = True
-                run.stop()
+        waited = self.patience is not None and run.epoch - best >= self.patience
+        if waited and run.epoch < run.epochs:
+            history.stopped_early = True
+            run.stop()
 
     def _check(self, told: Array, done: int) -> None:
         bad = np.flatnonzero(~np.isfinite(told[0]))
@@ -283,12 +284,13 @@ class _Session:
         history.seconds = time.perf_counter() - self.began
         finished = len(history)
         last = finished == run.epoch and not (history.interrupted and run.step < run.steps)
-        wants_best = history.interrupted or self.patience is not None
+        measured = self.data.validation is not None
+        wants_best = (history.interrupted and measured) or self.patience is not None
         if wants_best and self.kept_epoch and not (last and self.kept_epoch == finished):
             self._restore()
             history.restored = True
         run.model.eval()
-        run.note = _note(run, self.kept_epoch)
+        run.note = _note(run, self.kept_epoch if measured else 0)
 
 
 def _note(run: Run, kept_epoch: int) -> str:
@@ -299,7 +301,8 @@ def _note(run: Run, kept_epoch: int) -> str:
     best = f"the model of epoch {kept_epoch} ({name} {value:.4f})"
     if history.interrupted:
         if not kept_epoch:
-            return f"interrupted in epoch 1: kept the model as it was after {run.step} steps"
+            at = f"epoch {run.epoch}, step {run.step}"
+            return f"interrupted in {at}: kept the model as it was then"
         return f"interrupted in epoch {run.epoch}: kept the best so far, {best}"
     if history.stopped_early:
         return f"stopped early after epoch {run.epoch}: went back to the best, {best}"

@@ -260,6 +260,7 @@ def _times(program: NativeProgram, made: Any, text: str, arrays: Sequence[Array]
         buffers = list({id(b): b for b in step.reads + step.writes}.values())
         address = {"input": lambda b: _address(held[b.number]),
                    "output": lambda b: _address(outputs[b.number]),
+                   "constant": lambda b: _address(b.data),
                    "arena": lambda b: arena + b.offset}  # fmt: skip
         args = [address[b.place](b) for b in buffers] + [_address(fault), 0, 1]
         kinds = [ctypes.c_void_p] * (len(buffers) + 1) + [ctypes.c_int64] * 2

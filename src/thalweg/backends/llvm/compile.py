@@ -18,6 +18,7 @@ GraphPass = Callable[[Graph], Graph]
 
 # (pass, why it is there)
 PASSES: tuple[tuple[GraphPass, str], ...] = (
+    (simplify.empty, "loops over nothing need no code"),
     (simplify.check_indices, "an index out of range must be reported, never read or written"),
     (simplify.drop_identities, "stop_gradient and custom rules mean nothing once differentiated"),
     (simplify.short_gathers, "one element a row is cheaper as a masked sum, which fuses"),

@@ -205,6 +205,8 @@ class Step:
     plan: Plan | None = None
     packed: Buffer | None = None
     packs: bool = False  # this step fills ``packed``
+    old: set[int] = field(default_factory=set)  # ids of state buffers read before their update
+    new: set[int] = field(default_factory=set)  # and of those read after it
     checks: bool = False  # this step may find an index out of range
     level: int = 0
 
@@ -252,6 +254,8 @@ def reshape_index(source: Shape, result: Shape, index: Index) -> Index | None:
     """Return the index into the source of a reshape, None where it is not affine."""
     loops = len(index[0].factors) if index else 0
     zero = Affine(0, (0,) * loops)
+    if 0 in source or 0 in result:
+        return (zero,) * len(source)
     out: list[Affine] = []
     i = j = 0
     while i < len(source) or j < len(result):

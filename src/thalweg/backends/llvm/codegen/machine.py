@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from thalweg.backends.llvm.codegen import division, mathematics
+from thalweg.backends.llvm.codegen import division, half, mathematics
 from thalweg.graph.dtype import (
     DType,
     bfloat16,
@@ -161,11 +161,11 @@ class Machine:
             return self.call("not_equal", x, self.number(0, source, x.lanes))
         if source.is_float and dtype.is_float:
             return self._between_floats(x, dtype)
-        kind = self._shaped(register_type(dtype), x.lanes)
+        kind = self.shaped(register_type(dtype), x.lanes)
         b = self.builder
         if source.is_float:
             wide = I64 if dtype.bits == 64 or dtype.kind == "uint" else I32
-            whole = self._saturated(x.ir, self._shaped(wide, x.lanes))
+            whole = self._saturated(x.ir, self.shaped(wide, x.lanes))
             return Value(b.trunc(whole, kind) if whole.type != kind else whole, dtype)
         if dtype.is_float:
             signed = source.kind == "int"
@@ -179,7 +179,8 @@ class Machine:
             return Value(x.ir, dtype)
         return Value(b.sext(x.ir, kind) if source.kind == "int" else b.zext(x.ir, kind), dtype)
 
-    def _shaped(self, kind: ir.Type, lanes: int) -> ir.Type:
+    def shaped(self, kind: ir.Type, lanes: int) -> ir.Type:
+        """Return the type of so many lanes of a type."""
         return kind if lanes == 1 else ir.VectorType(kind, lanes)
 
     def _saturated(self, x: ir.Value, kind: ir.Type) -> ir.Value:
@@ -191,7 +192,7 @@ class Machine:
         return self.builder.call(function, [x])
 
     def _between_floats(self, x: Value, dtype: DType) -> Value:
-        kind = self._shaped(register_type(dtype), x.lanes)
+        kind = self.shaped(register_type(dtype), x.lanes)
         value = x.ir
         if value.type != kind:
             wider = dtype is float64
@@ -206,19 +207,21 @@ class Machine:
         """Return the form in which a value is stored."""
         b, lanes = self.builder, x.lanes
         if x.dtype is bool_:
-            return b.zext(x.ir, self._shaped(I8, lanes))
+            return b.zext(x.ir, self.shaped(I8, lanes))
         if x.dtype is float16:
-            return b.fptrunc(x.ir, self._shaped(HALF, lanes))
+            if half.needed(b):
+                return b.bitcast(half.pack(self, x.ir), self.shaped(HALF, lanes))
+            return b.fptrunc(x.ir, self.shaped(HALF, lanes))
         if x.dtype is not bfloat16:
             return x.ir
-        word = self._shaped(I32, lanes)
+        word = self.shaped(I32, lanes)
         bits = b.bitcast(x.ir, word)
         put = lambda n: self.splat(Value(ir.Constant(I32, n), int32), lanes).ir  # noqa: E731
         odd = b.and_(b.lshr(bits, put(16)), put(1))
         nearest = b.add(b.add(bits, put(0x7FFF)), odd)  # round half to even
         nan = b.fcmp_unordered("uno", x.ir, x.ir)
         kept = b.select(nan, b.or_(bits, put(0x400000)), nearest)
-        return b.trunc(b.lshr(kept, put(16)), self._shaped(I16, lanes))
+        return b.trunc(b.lshr(kept, put(16)), self.shaped(I16, lanes))
 
     def unpack(self, stored: ir.Value, dtype: DType) -> Value:
         """Return a value as it is computed with, from the form in which it is stored."""
@@ -227,12 +230,15 @@ class Machine:
         if dtype is bool_:
             zero = ir.Constant(stored.type, [0] * lanes if lanes > 1 else 0)
             return Value(b.icmp_unsigned("!=", stored, zero), dtype)
+        if dtype is float16 and half.needed(b):
+            words = b.bitcast(stored, self.shaped(I16, lanes))
+            return Value(half.unpack(self, words), dtype)
         if dtype is float16:
-            return Value(b.fpext(stored, self._shaped(FLOAT, lanes)), dtype)
+            return Value(b.fpext(stored, self.shaped(FLOAT, lanes)), dtype)
         if dtype is bfloat16:
-            wide = b.zext(stored, self._shaped(I32, lanes))
+            wide = b.zext(stored, self.shaped(I32, lanes))
             shift = self.splat(Value(ir.Constant(I32, 16), int32), lanes).ir
-            return Value(b.bitcast(b.shl(wide, shift), self._shaped(FLOAT, lanes)), dtype)
+            return Value(b.bitcast(b.shl(wide, shift), self.shaped(FLOAT, lanes)), dtype)
         return Value(stored, dtype)
 
 

@@ -13,6 +13,7 @@ from thalweg.backends.llvm.codegen import structured
 from thalweg.backends.llvm.codegen.contraction import Tiles, emit_contraction, emit_pack
 from thalweg.backends.llvm.codegen.division import WideModule
 from thalweg.backends.llvm.codegen.emitter import Emitter, counted
+from thalweg.backends.llvm.codegen.half import PlainModule
 from thalweg.backends.llvm.codegen.loop_kernel import emit_columns, emit_map, emit_rows
 from thalweg.backends.llvm.codegen.machine import I8, I32, I64, POINTER
 from thalweg.backends.llvm.loops import Buffer, Schedule, Step, passes_of
@@ -37,7 +38,9 @@ class ProgramWriter:
 
     def __init__(self, schedule: Schedule, lanes: int, fused: bool, triple: str) -> None:
         self.schedule, self.lanes = schedule, lanes
-        self.module = (WideModule if lanes == 16 else ir.Module)(name="thalweg")
+        plain = lanes == 4 and triple.startswith(("x86", "i686"))
+        kind = WideModule if lanes == 16 else PlainModule if plain else ir.Module
+        self.module = kind(name="thalweg")
         self.module.triple = triple
         self.tiles = Tiles(self.module, fused)
         self.made: dict[str, ir.Function] = {}
@@ -89,10 +92,9 @@ class ProgramWriter:
         if step.packs:
             assert step.plan is not None and step.packed is not None
             emit_pack(emitter, step.plan, step.packed.dtype, share, step.packed)
-        elif kernel.kind == "contraction" and step.plan is not None:
-            emit_contraction(emitter, kernel, step.plan, self.tiles, share, step.packed)
         elif kernel.kind == "contraction":
-            structured.emit_empty_contraction(emitter, kernel, share)
+            assert step.plan is not None
+            emit_contraction(emitter, kernel, step.plan, self.tiles, share, step.packed)
         elif kernel.kind == "map":
             emit_map(emitter, kernel, share)
         elif kernel.kind == "rows":
@@ -150,6 +152,8 @@ class ProgramWriter:
                     return inputs[buffer.number][0]
                 if buffer.place == "output":
                     return outputs[buffer.number]
+                if buffer.place == "constant":
+                    return self._constant(buffer)
                 return b.gep(arena, [I64(buffer.offset)], source_etype=I8)
 
             level, checked = 0, False
@@ -165,6 +169,18 @@ class ProgramWriter:
             b.call(barrier, [state, threads])
         restore()
         b.ret_void()
+
+    def _constant(self, buffer: Buffer) -> ir.Value:
+        """Return where an array that is written down in the program lies."""
+        known = self.module.globals.get(buffer.name)
+        if known is None:
+            assert buffer.data is not None
+            content = bytearray(buffer.data.tobytes())
+            kind = ir.ArrayType(I8, len(content))
+            known = ir.GlobalVariable(self.module, kind, buffer.name)
+            known.initializer = ir.Constant(kind, content)
+            known.global_constant, known.linkage, known.align = True, "internal", 64
+        return known
 
     def _stop_at_fault(
         self, b: ir.IRBuilder, fault: ir.Value, barrier: ir.Function,

@@ -9,7 +9,7 @@ from llvmlite import ir
 
 from thalweg.backends.llvm.codegen.emitter import Emitter, counted
 from thalweg.backends.llvm.codegen.loop_kernel import inner_bounds, outer_position, vector_loop
-from thalweg.backends.llvm.codegen.machine import I64, Value, memory_type, register_type
+from thalweg.backends.llvm.codegen.machine import I64, Value, register_type
 from thalweg.backends.llvm.loops import Affine, Index, Kernel, identity_index, linear
 from thalweg.graph.dtype import int64
 from thalweg.graph.node import Node
@@ -47,23 +47,6 @@ def emit_fill(emitter: Emitter, kernel: Kernel, share: Share) -> None:
         _start(emitter, 1)
         emitter.loops = [i]
         emitter.store(buffer, Affine(0, (1,)), value)
-
-
-def emit_empty_contraction(emitter: Emitter, kernel: Kernel, share: Share) -> None:
-    """A contraction over nothing is 0; what is fused with it goes on from there."""
-    anchor = _anchor(kernel)
-    rank = len(kernel.space)
-    low, high = share(math.prod(kernel.space))
-    zero = emitter.machine.number(0, anchor.dtype)
-    with counted(emitter.builder, low, high, 1, "i") as i:
-        _start(emitter, max(rank, 1))
-        if rank:
-            outer_position(emitter, i, kernel.space, list(range(rank)))
-        emitter.given[id(anchor)] = lambda _: zero
-        index = _widened(identity_index(kernel.space), 0 if rank else 1)
-        for node, buffer in kernel.stores:
-            emitter.store(buffer, linear(index, node.shape, max(rank, 1)),
-                          emitter.value(node, index))  # fmt: skip
 
 
 def _inner(emitter: Emitter, axis: int, size: int, body: Callable[[], None]) -> None:
@@ -372,4 +355,4 @@ EMIT: dict[str, Callable[[Emitter, Kernel, Share], None]] = {
     "take_along_axis": emit_take_along,
 }
 
-__all__ = ["EMIT", "emit_empty_contraction", "memory_type"]
+__all__ = ["EMIT"]

@@ -39,6 +39,7 @@ class Fusion:
         self.order = topological(graph.outputs)
         self.readers = users(self.order)
         self.inputs = {id(n) for n in graph.inputs}
+        self.inputs |= {id(n) for n in self.order if n.op.name == "constant"}
         self.must_store = {id(o) for o in graph.outputs if id(o) not in self.inputs}
         self.kernels: list[Kernel] = []
         self.kernel_of: dict[int, Kernel] = {}

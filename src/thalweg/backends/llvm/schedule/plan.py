@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from thalweg.backends.llvm.loops import (
     Buffer,
     Index,
@@ -54,6 +56,11 @@ class Scheduler:
     def _give_inputs(self) -> None:
         for i, node in enumerate(self.graph.inputs):
             self.buffers[id(node)] = Buffer(f"in{i}", node.dtype, node.shape, "input", i)
+        for i, node in enumerate(n for n in self.fusion.order if n.op.name == "constant"):
+            data = np.ascontiguousarray(node.attrs["value"])
+            self.buffers[id(node)] = Buffer(
+                f"constant{i}", node.dtype, node.shape, "constant", data=data
+            )
 
     def _give_outputs(self) -> None:
         """Give each output its buffer: that of the state it replaces, or one of its own."""
@@ -118,16 +125,16 @@ class Scheduler:
         steps: list[Step] = []
         for kernel in self.kernels:
             kernel.stores = self._stores(kernel)
-            if 0 in kernel.space and kernel.kind in ("map", "contraction", "fill"):
-                if kernel.kind != "contraction":
-                    continue
+            if 0 in kernel.space:
+                continue
             stored = lambda n, k=kernel: self._is_stored_before(n, k)  # noqa: E731
             reads = _distinct(
                 self.buffers[id(n)] for n, _ in kernel_reads(kernel, self._is_stored_before)
             )
             step = Step(kernel, reads, _distinct(b for _, b in kernel.stores))
+            self._note_state(step, [n for n, _ in kernel_reads(kernel, self._is_stored_before)])
             step.checks = self._finds_faults(kernel)
-            if kernel.kind == "contraction" and not _empty_contraction(kernel):
+            if kernel.kind == "contraction":
                 step.plan = make_plan(kernel, stored, self.lanes, self.registers, self.threads)
                 if step.plan.packed:
                     step.packed = Buffer(
@@ -135,15 +142,24 @@ class Scheduler:
                         "arena",
                     )  # fmt: skip
                     source = self.buffers[id(step.plan.b)]
-                    steps.append(
-                        Step(kernel, [source], [step.packed], step.plan, step.packed, True)
-                    )
+                    pack = Step(kernel, [source], [step.packed], step.plan, step.packed, True)
+                    self._note_state(pack, [step.plan.b])
+                    steps.append(pack)
                     step.reads.append(step.packed)
             steps.append(step)
         for node, target in self.copies:
             kernel = Kernel("map", node.shape, node, [node], [(node, target)])
-            steps.append(Step(kernel, [self.buffers[id(node)]], [target]))
+            step = Step(kernel, [self.buffers[id(node)]], [target])
+            self._note_state(step, [node])
+            steps.append(step)
         return steps
+
+    def _note_state(self, step: Step, nodes: list[Node]) -> None:
+        """Note which state a step reads as it was, and which as it is after its update."""
+        for node in nodes:
+            buffer = self.buffers[id(node)]
+            if buffer.place == "input":
+                (step.old if id(node) in self.fusion.inputs else step.new).add(id(buffer))
 
     def _stores(self, kernel: Kernel) -> list[tuple[Node, Buffer]]:
         if kernel.part is not None:
@@ -222,13 +238,15 @@ class Scheduler:
                 after[second].add(first)  # a fill before the parts that go into it
             for r in readers.get(key, ()):
                 for w in writing:
-                    if w == r:
-                        if key in state and not self._reads_in_step(steps[r], key):
-                            after[r].add(r)  # never satisfied: the update must not be in place
-                    elif key in state:
+                    if key not in state:
+                        after[r] |= {w} - {r}
+                        continue
+                    if key in steps[r].old and w != r:
                         after[w].add(r)
-                    else:
+                    if key in steps[r].new and w != r:
                         after[r].add(w)
+                    if w == r and not self._reads_in_step(steps[r], key):
+                        after[r].add(r)  # never satisfied: the update must not be in place
         return after
 
     def _reads_in_step(self, step: Step, key: int) -> bool:
@@ -251,11 +269,6 @@ class Scheduler:
 
 def _distinct(buffers: Iterator[Buffer] | list[Buffer]) -> list[Buffer]:
     return list({id(b): b for b in buffers}.values())
-
-
-def _empty_contraction(kernel: Kernel) -> bool:
-    assert kernel.anchor is not None
-    return any(0 in i.shape for i in kernel.anchor.inputs)
 
 
 def kernel_reads(kernel: Kernel, is_stored: object) -> Iterator[tuple[Node, Index | None]]:

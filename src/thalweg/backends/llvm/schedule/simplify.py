@@ -231,6 +231,32 @@ def split_reductions(graph: Graph) -> Graph:
     return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
 
 
+_OF_NOTHING = {"sum": 0, "prod": 1, "any": 0, "all": 1}
+
+
+def empty(graph: Graph) -> Graph:
+    """Replace what has no elements, and what is made of nothing, by constants."""
+
+    def rule(node: Node) -> Node:
+        if node.op.kind == "leaf":
+            return node
+        if not node.size:
+            return full(node.shape, 0, node.dtype)
+        if all(i.size for i in node.inputs):
+            return node
+        name = node.op.name
+        if name in _OF_NOTHING or name == "contract":
+            return full(node.shape, _OF_NOTHING.get(name, 0), node.dtype)
+        if name == "pad":
+            return full(node.shape, node.attrs["value"], node.dtype)
+        if name == "concatenate":
+            rest = tuple(i for i in node.inputs if i.size)
+            return with_inputs(node, rest) if len(rest) > 1 else rest[0]
+        return node.inputs[0] if name in ("scatter_add", "add_along_axis") else node
+
+    return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
+
+
 CHUNKS = 2  # parts of a long sum; a constant, so that the bits do not depend on the threads
 CHUNKED = 1 << 17  # bytes of a weight from which this matters
 

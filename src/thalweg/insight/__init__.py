@@ -1,0 +1,1 @@
+"""Looking into networks: figures of how training went and of what was learned."""
