@@ -74,8 +74,8 @@ def optimizer_of(w: Any, model: Any) -> Any:
     o = w.opt
     if o["kind"] == "sgd":
         return tw.optim.SGD(model, learning_rate=o["lr"])
-    return tw.optim.Adam(model, learning_rate=o["lr"], beta1=o["betas"][0], beta2=o["betas"][1],
-                         epsilon=o["eps"])  # fmt: skip
+    return tw.optim.Adam(model, learning_rate=o["lr"], betas=o["betas"],
+                         eps=o["eps"])  # fmt: skip
 
 
 class Train:

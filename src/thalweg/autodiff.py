@@ -25,13 +25,16 @@ def _reach(order: Sequence[Node], sources: Sequence[Node]) -> set[int]:
     return reached
 
 
-def gradients(output: Node, seed: Node, sources: Sequence[Node]) -> list[Node | None]:
+def gradients(
+    output: Node, seed: Node, sources: Sequence[Node], closed: bool = False
+) -> list[Node | None]:
     """Return the gradient of ``output`` with respect to each source, None where there is none.
 
     ``seed`` is the gradient of the final result with respect to ``output``: the vector of the
-    vector-Jacobian product, of the same shape.
+    vector-Jacobian product, of the same shape. ``closed``: no source lies behind another one, so
+    that there is nothing to see behind them.
     """
-    order = topological([output])
+    order = topological([output], ends={id(s) for s in sources} if closed else ())
     reached = _reach(order, sources)
     wanted = {id(s) for s in sources}
     found: dict[int, Node] = {id(output): seed} if id(output) in reached else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -81,7 +82,7 @@ class Node:
 
     ``value`` holds the array of a leaf, or of a node that was evaluated. ``origin`` is the user's
     line, ``scope`` the layers around it. ``weak`` marks a Python number that an input stands for:
-    its dtype gives way to that of a tensor.
+    its dtype gives way to that of a tensor. ``serial`` grows with each node that is made.
     """
 
     op: Op
@@ -93,6 +94,7 @@ class Node:
     origin: tuple[str, int] = field(default_factory=user_frame)
     scope: tuple[str, ...] = field(default_factory=lambda: tuple(scopes))
     weak: bool = False
+    serial: int = field(default_factory=itertools.count().__next__)
 
     @property
     def rank(self) -> int:

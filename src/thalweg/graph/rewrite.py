@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
 from thalweg.graph.node import Graph, Node
 
 
-def topological(outputs: Iterable[Node]) -> list[Node]:
+def topological(outputs: Iterable[Node], ends: Container[int] = ()) -> list[Node]:
     """Return every node that the outputs need, each after its inputs.
 
-    Without recursion: a graph may be deeper than Python's stack.
+    The walk does not go behind nodes whose ``id`` is in ``ends``. Without recursion: a graph may be
+    deeper than Python's stack.
     """
     order: list[Node] = []
     done: set[int] = set()
@@ -19,7 +20,7 @@ def topological(outputs: Iterable[Node]) -> list[Node]:
         node, ready = stack.pop()
         if id(node) in done:
             continue
-        if ready or not node.inputs:
+        if ready or not node.inputs or id(node) in ends:
             done.add(id(node))
             order.append(node)
         else:
@@ -63,7 +64,7 @@ def rewrite(outputs: list[Node], rule: Callable[[Node], Node]) -> list[Node]:
 def substitute(outputs: list[Node], replacements: dict[int, Node]) -> list[Node]:
     """Rebuild a graph with some nodes (by ``id``) replaced."""
     new: dict[int, Node] = dict(replacements)
-    for node in topological(outputs):
+    for node in topological(outputs, ends=replacements):
         if id(node) not in new:
             new[id(node)] = with_inputs(node, tuple(new[id(i)] for i in node.inputs))
     return [new[id(n)] for n in outputs]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from thalweg.graph.node import Node
-from thalweg.graph.rewrite import substitute, topological
+from thalweg.graph.rewrite import substitute
 from thalweg.ops.record import define
 
 BackwardRule = Callable[..., "Sequence[Node | None]"]
@@ -48,16 +48,32 @@ def custom(y: Node, inputs: Sequence[Node], backward: BackwardRule) -> Node:
     return CUSTOM(STOP(y), *inputs, _backward=backward)
 
 
+def _frontier(y: Node, since: int) -> list[Node]:
+    """Return the inputs and the older nodes that the nodes made after ``since`` read."""
+    found: list[Node] = []
+    seen: set[int] = set()
+    stack = [y]
+    while stack:
+        node = stack.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.serial < since or node.op.name == "input":
+            found.append(node)
+        else:
+            stack.extend(node.inputs)
+    return found
+
+
 def checkpoint(
-    y: Node, inputs: Sequence[Node],
+    y: Node, since: int,
     differentiate: Callable[[Node, Node, Sequence[Node]], Sequence[Node | None]],
 ) -> Node:  # fmt: skip
-    """``y`` whose gradient computes the nodes between ``inputs`` and ``y`` again.
+    """``y`` whose gradient computes the nodes that were made after the serial ``since`` again.
 
     Chen et al., "Training deep nets with sublinear memory cost", arXiv:1604.06174.
     """
-    between = {id(n) for n in topological([y])}
-    inside = [n for n in inputs if id(n) in between]
+    inside = _frontier(y, since)
 
     def backward(g: Node, *_: Node) -> Sequence[Node | None]:
         fresh = [BARRIER(n, serial=next(_serial)) for n in inside]

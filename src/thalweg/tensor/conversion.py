@@ -56,7 +56,8 @@ asarray = tensor
 def _read(data: Any, dtype: Any, foreign: bool) -> tuple[Array, DType]:
     """Return the data as an array, and the dtype of the tensor."""
     try:
-        array = np.asarray(data)
+        exchanged = foreign and not hasattr(data, "__array__")
+        array = np.from_dlpack(data) if exchanged else np.asarray(data)
     except ValueError as error:
         raise ShapeError(
             f"tensor: nested lists must have equal lengths at each level ({error}). {where()}"

@@ -72,8 +72,9 @@ class Outside:
         for name, value in bound:
             if isinstance(value, Tensor) and value._node.value is None:
                 raise TraceError(
-                    f"the compiled function binds {name!r}, a name outside of it, to a tensor that "
-                    f"has no numbers yet. Return the tensor, or use {name}.assign(...). {where()}"
+                    f"the compiled function stores in {name!r}, which is outside of it, a tensor "
+                    "that has no numbers yet, and only this once. Return the tensor instead, or "
+                    f"change the numbers of the old one with .assign(...). {where()}"
                 )
 
 

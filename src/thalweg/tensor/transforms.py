@@ -219,22 +219,15 @@ def checkpoint(function: Function) -> Function:
     @functools.wraps(function)
     def recomputed(*args: Any, **kwargs: Any) -> Any:
         with _keeping_graphs():
-            inputs = [lift(a) for a in trees.flatten((args, kwargs))[0] if isinstance(a, Tensor)]
+            since = full((), 0).serial
             y = function(*args, **kwargs)
             if not isinstance(y, Tensor):
                 raise ArgumentError(f"checkpoint: must return one tensor, got {y!r}. {where()}")
-            out: Node = lift(y)
-            inputs = list({id(n): n for n in [*inputs, *_leaves(out)]}.values())
-            node = identity.checkpoint(out, inputs, autodiff.gradients)
+            differentiate = functools.partial(autodiff.gradients, closed=True)
+            node = identity.checkpoint(lift(y), since, differentiate)
         return finish(node)
 
     return recomputed
-
-
-def _leaves(out: Node) -> list[Node]:
-    from thalweg.graph.rewrite import topological
-
-    return [n for n in topological([out]) if not n.inputs and n.op.name == "input"]
 
 
 @contextmanager

@@ -156,7 +156,8 @@ def _optimizer(model: Module, given: Any, learning_rate: Any) -> Optimizer:
             )
         return given
     kind: Any = get_optimizer(given)
-    made: Optimizer = kind(model) if learning_rate is None else kind(model, learning_rate=learning_rate)
+    options = {} if learning_rate is None else {"learning_rate": learning_rate}
+    made: Optimizer = kind(model, **options)
     return made
 
 
