@@ -138,10 +138,10 @@ def test_missing_truncated_and_other_files_are_told_apart(tmp_path: Path) -> Non
     data = path.read_bytes()
     for length in (0, 4, 100, len(data) - 1):
         (tmp_path / "part").write_bytes(data[:length])
-        with pytest.raises(FormatError, match="truncated|empty|not a model"):
+        with pytest.raises(FormatError, match=r"truncated|empty|not a model"):
             load(tmp_path / "part")
     write_tensors(tmp_path / "plain", {"weight": np.ones((3, 2))})
-    with pytest.raises(FormatError, match="without an architecture.*load_weights"):
+    with pytest.raises(FormatError, match=r"without an architecture.*load_weights"):
         load(tmp_path / "plain")
 
 
@@ -217,7 +217,7 @@ def test_a_writer_that_fails_leaves_the_file_and_no_rubbish(tmp_path: Path) -> N
 def test_a_folder_below_a_file_is_not_writable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for place in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(FormatError, match="cannot be written to: .*Nothing was started"):
+        with pytest.raises(FormatError, match=r"cannot be written to: .*Nothing was started"):
             check_writable(place)
     assert check_writable(tmp_path / "a" / "b").is_dir()
 

@@ -233,11 +233,6 @@ class Compiled:
                 dynamic.append(i)
                 inputs.append(stand_in._node)
                 if id(stand_in) in recorder.written:
-                    if not isinstance(leaves[i], Tensor):
-                        raise TraceError(
-                            f"the function assigns to argument leaf {i}, which must be a tensor "
-                            f"then, got {type(leaves[i]).__name__}. {where()}"
-                        )
                     written.append(i)
                     outputs.append(recorder.current[id(stand_in)])
             elif isinstance(stand_in, Number) and id(stand_in._node) in used:
@@ -275,6 +270,12 @@ class Compiled:
     # --- running --------------------------------------------------------------------------
 
     def _run(self, trace: _Trace, leaves: list[Any]) -> Any:
+        for i in trace.written_leaves:
+            if not isinstance(leaves[i], Tensor):
+                raise TraceError(
+                    f"the function assigns to argument leaf {i}, which must be a tensor then, "
+                    f"got {type(leaves[i]).__name__}. {where()}"
+                )
         bound = trace.bind()
         given = [_array(leaves[i]) for i in trace.dynamic]
         outputs = bound(given + trace.arrays if trace.arrays else given)

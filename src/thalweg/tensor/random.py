@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from thalweg.errors import ArgumentError, where
 from thalweg.ops import random as ops
-from thalweg.tensor.functions import wrap
+from thalweg.tensor.functions import lifted
 from thalweg.tensor.tensor import Tensor, constant_tensor, finish, lift
 
 
@@ -70,9 +71,11 @@ def split(given: Tensor, count: int = 2) -> list[Tensor]:
     return [finish(ops.split_key(lift(given), i)) for i in range(count)]
 
 
-def _draw(function: Callable[..., Any], given: Tensor | None, *args: Any, **kwargs: Any) -> Any:
-    source = default.next_key() if given is None else given
-    return wrap(function(lift(source), *[lift(a) for a in args], **kwargs))
+_lifted = functools.cache(lifted)
+
+
+def _draw(function: Callable[..., Any], given: Tensor | None, *args: Any) -> Any:
+    return _lifted(function)(default.next_key() if given is None else given, *args)
 
 
 def _shape(shape: Any) -> tuple[int, ...]:

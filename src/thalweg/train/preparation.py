@@ -156,19 +156,21 @@ def check_fit(
         inputs = [tensor(x[first]) for x in data.training.inputs]
         outputs = run_model(model, inputs, transform)
     if loss in _OF_LABELS:
-        for name, table in (("train_set", data.training), ("validation", data.validation)):
-            if table is not None and _labels(table.targets) is not None and outputs.ndim == 2:
-                _check_labels(name, table, outputs.shape[-1])
+        sets = {"train_set": data.training.targets}  # with the rows that were set aside
+        if data.validation is not None and data.validation.targets is not data.training.targets:
+            sets["validation"] = data.validation.targets
+        for name, targets in sets.items():
+            if _labels(targets) is not None and outputs.ndim == 2:
+                _check_labels(name, targets, outputs.shape[-1])
     loss(outputs, tensor(data.training.targets[first]))
 
 
-def _check_labels(name: str, table: Table, classes: int) -> None:
-    labels = table.targets[table.rows]
+def _check_labels(name: str, labels: Array, classes: int) -> None:
     bad = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(bad):
-        row = int(table.rows[bad[0]])
+        row = int(bad[0])
         raise DataError(
-            f"{name}: the label of row {row} is {table.targets[row]}, and the model has {classes} "
+            f"{name}: the label of row {row} is {labels[row]}, and the model has {classes} "
             f"outputs, so that labels must be from 0 to {classes - 1} ({len(bad):,} are not). "
             f"Number the classes from 0, or give the model more outputs. {where()}"
         )

@@ -25,6 +25,7 @@ PASSES: tuple[tuple[GraphPass, str], ...] = (
     (simplify.small_constants, "an array of equal numbers is a number"),
     (simplify.fold, "known values, neutral operations and repeated work go"),
     (simplify.fold, "what was folded makes more of it visible"),
+    (simplify.matrix_times_vector, "a single column would leave most lanes of a tile empty"),
     (simplify.split_contractions, "weights should be read by the core that updated them"),
     (simplify.split_reductions, "threads can share a reduction only along axes that stay"),
 )

@@ -100,5 +100,7 @@ def square_root(b: ir.IRBuilder, x: ir.Value) -> ir.Value:
     e = _fma(b, b.fneg(s), h, _all(0.5))  # 1/2 - s h
     s, h = _fma(b, s, e, s), _fma(b, h, e, h)
     s = _fma(b, _fma(b, b.fneg(s), s, x), h, s)
-    own = b.fcmp_ordered("==", b.fadd(x, x), x)
+    own = b.and_(  # of 0, -0 and infinity, but not of -infinity
+        b.fcmp_ordered("==", b.fadd(x, x), x), b.fcmp_ordered(">=", x, _all(0.0))
+    )
     return b.select(own, x, s)

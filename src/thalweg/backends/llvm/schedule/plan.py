@@ -13,6 +13,7 @@ from thalweg.backends.llvm.loops import (
     Schedule,
     Step,
     identity_index,
+    is_view,
     source_index,
 )
 from thalweg.backends.llvm.schedule.contractions import make_plan, resolve
@@ -94,23 +95,24 @@ class Scheduler:
 
     def _leave_to_readers(self, wanted: dict[int, Node]) -> None:
         """Do not store what readers can compute from values that are stored anyway."""
-        updated = {id(self.graph.inputs[i]) for i in self.graph.aliases.values()}
         for key, node in list(wanted.items()):
             home = self.fusion.kernel_of.get(key)
             if home is None or node is home.anchor or node.op.kind != "elementwise":
                 continue
             if key in self.buffers or key in self.fusion.must_store or len(home.members) < 2:
                 continue
-            if self.fusion.is_costly(node):
-                continue
-            known = lambda i: (  # noqa: E731
-                id(i) in wanted or id(i) in self.buffers or i.op.name == "full"
-            ) and id(i) not in updated and i.shape == node.shape
-            scalar = lambda i: i.op.name == "full"  # noqa: E731
-            if all(known(i) or scalar(i) for i in node.inputs):
+            if not self.fusion.is_costly(node) and all(
+                self._at_hand(i, wanted) for i in node.inputs
+            ):
                 del wanted[key], self.fusion.kernel_of[key]
                 home.members.remove(node)
                 home.inside.discard(key)
+
+    def _at_hand(self, node: Node, wanted: dict[int, Node]) -> bool:
+        """Whether a node is a number or in memory anyway, directly or through views."""
+        while is_view(node) and id(node) not in wanted:
+            node = node.inputs[0]
+        return id(node) in wanted or id(node) in self.buffers or node.op.name == "full"
 
     def _is_stored_before(self, node: Node, kernel: Kernel) -> bool:
         if id(node) in self.fusion.inputs:

@@ -257,6 +257,37 @@ def empty(graph: Graph) -> Graph:
     return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
 
 
+def matrix_times_vector(graph: Graph) -> Graph:
+    """Compute products with a single column as sums along rows.
+
+    The contraction kernel would fill one lane of its vectors; a row's elements fill them all, and
+    what follows is fused row by row.
+    """
+
+    def rule(node: Node) -> Node:
+        if node.op.name != "contract" or not node.dtype.is_float:
+            return node
+        a, b = node.inputs
+        la, lb, out = node.attrs["spec"]
+        size = dict(zip(la + lb, a.shape + b.shape, strict=True))
+        summed = [c for c in la if c not in out and size[c] != 1]
+        single = all(size[c] == 1 for c in lb if c not in la)
+        if not single or len(summed) != 1 or la[-1] != summed[0] or size[summed[0]] < 16:
+            return node
+        if any(c in lb for c in out if c in la and size[c] != 1) or node.size == 1:
+            return node  # batches of vectors, and plain dot products
+        vector = OPS["reshape"](b, shape=(size[summed[0]],))
+        products = e.multiply(a, vector)
+        axes = tuple(i for i, c in enumerate(la) if c not in out)
+        total = OPS["sum"](products, axes=axes, keepdims=False)
+        kept = [c for c in la if c in out]
+        if [c for c in out if c in kept] != kept:
+            return node
+        return total if total.shape == node.shape else OPS["reshape"](total, shape=node.shape)
+
+    return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
+
+
 CHUNKS = 2  # parts of a long sum; a constant, so that the bits do not depend on the threads
 CHUNKED = 1 << 17  # bytes of a weight from which this matters
 
