@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from thalweg import errors
@@ -35,18 +36,36 @@ from thalweg.tensor.transforms import (
 
 __version__ = "0.1.0"
 globals().update(_functions.FUNCTIONS)
+inf, nan, pi, newaxis = math.inf, math.nan, math.pi, None
 
-
-_ROOMS = ("data", "formats", "nn", "optim", "train")
+# Imported when first asked for, so that ``import thalweg`` stays quick.
+_ROOMS = ("compress", "data", "estimators", "formats", "insight", "models", "nn", "optim", "train")
 _TRAIN = ("Trainer", "evaluate", "fit")
+
+__all__ = sorted(  # noqa: PLE0605 - the functions are those of one table
+    {
+        "DType", "Parameter", "Tensor", "asarray", "bfloat16", "bool_", "checkpoint", "compile",
+        "custom_gradient", "debug_nans", "errors", "float16", "float32", "float64", "grad", "inf",
+        "int16", "int32", "int64", "int8", "nan", "newaxis", "pi", "random", "rows", "settings",
+        "steps", "tensor", "uint32", "uint8", "value_and_grad",
+    }
+    | _functions.FUNCTIONS.keys()
+)  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    """Import a room when it is first asked for, so that ``import thalweg`` stays quick."""
     import importlib
 
-    if name in _ROOMS:
-        return importlib.import_module(f"thalweg.{name}")
     if name in _TRAIN:
         return getattr(importlib.import_module("thalweg.train"), name)
+    if name in _ROOMS:
+        try:
+            return importlib.import_module(f"thalweg.{name}")
+        except ModuleNotFoundError as error:
+            if error.name != f"thalweg.{name}":
+                raise
     raise AttributeError(f"module 'thalweg' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_ROOMS, *_TRAIN})

@@ -45,7 +45,7 @@ def test_the_digit_is_boxed_and_centred_by_mass() -> None:
     assert len(columns) == 3
     mass = made / made.sum()
     for axis in (0, 1):
-        centre = (mass.sum(axis=1 - axis) * (np.arange(28) + 0.5)).sum()
+        centre = (mass.sum(axis=1 - axis) * np.arange(28)).sum()
         assert abs(centre - 14) <= 0.5
 
 

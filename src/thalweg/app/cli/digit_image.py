@@ -131,14 +131,18 @@ def _boxed(ink: Array) -> Array:
 
 
 def _centred(box: Array) -> Array:
-    """Return a 28 x 28 image with the centre of mass in its middle, as far as the box allows."""
+    """Return a 28 x 28 image with the centre of mass at pixel (14, 14), as far as the box allows.
+
+    Numbered from 0: in the data set the centres lie between 13.5 and 14.5. One pixel beside costs
+    one per cent of accuracy.
+    """
     total = float(box.sum())
     made = np.zeros((SIDE, SIDE), np.uint8)
     place = []
     for axis in (0, 1):
         size = box.shape[axis]
         mass = box.sum(axis=1 - axis)
-        centre = float((mass * (np.arange(size) + 0.5)).sum()) / total
+        centre = float((mass * np.arange(size)).sum()) / total
         place.append(min(max(round(SIDE / 2 - centre), 0), SIDE - size))
     y, x = place
     made[y : y + box.shape[0], x : x + box.shape[1]] = np.rint(box * 255).astype(np.uint8)

@@ -29,7 +29,7 @@ PREPROCESSING: Final = {
     "kind": "digits",
     "shape": [SIDE, SIDE],
     "values": "0 is paper and 1 is ink: bytes divided by 255",
-    "placing": "the digit fits 20 x 20 pixels, its centre of mass in the middle of 28 x 28",
+    "placing": "the digit fits 20 x 20 pixels, its centre of mass at pixel 14, 14 of 28 x 28",
 }
 
 
