@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.ops.cases import NO_VALUE, Case, cases, cases_of, tolerance
 
 import thalweg as tw
-from tests.ops.cases import NO_VALUE, Case, cases, cases_of, tolerance
 from thalweg import autodiff
 from thalweg.backends.reference import compute, evaluate
 from thalweg.errors import ArgumentError, DTypeError, ShapeError

@@ -197,7 +197,7 @@ def test_numbers_that_python_needs_are_fixed() -> None:
 
 @pytest.mark.parametrize("use", [
     lambda n: f"{n:.1f}", lambda n: n // 2, lambda n: 7 % n, lambda n: round(n), lambda n: int(n),
-    lambda n: n == 3, lambda n: 2 < n, lambda n: [0, 1, 2, 3][n], lambda n: abs(n),
+    lambda n: n == 3, lambda n: n > 2, lambda n: [0, 1, 2, 3][n], lambda n: abs(n),
     lambda n: __import__("math").floor(n), lambda n: float(n), lambda n: hash(n), lambda n: bool(n),
 ])  # fmt: skip
 def test_a_number_is_a_python_number_where_python_asks(use: Any) -> None:

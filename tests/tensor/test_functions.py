@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.tensor.function_cases import EAGER_ONLY, EXAMPLES, Example
 
 import thalweg as tw
-from tests.tensor.function_cases import EAGER_ONLY, EXAMPLES, Example
 from thalweg.errors import DTypeError, TraceError
 from thalweg.tensor.functions import FUNCTIONS, METHODS
 

@@ -180,7 +180,7 @@ def test_whole_numbers_are_compared_beyond_their_dtype() -> None:
     x = tw.tensor([0, 200]).astype("uint8")
     assert (x > -1).tolist() == [True, True]
     assert (x < 300).tolist() == [True, True]
-    assert (1000 == x).tolist() == [False, False]
+    assert (x == 1000).tolist() == [False, False]
     with pytest.raises(ArgumentError, match="-1 does not exist in dtype uint8"):
         x + -1
 

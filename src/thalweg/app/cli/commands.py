@@ -61,18 +61,18 @@ def _use_threads(threads: int) -> None:
 @app.command()
 def train(
     dataset: Annotated[str, typer.Argument(help="What to train on: digits.")],
-    epochs: Annotated[int, typer.Option(min=1, help="Times through the data.")] = 12,
+    epochs: Annotated[int, typer.Option(min=1, help="Times through the data.")] = 20,
     batch_size: BatchSize = 128,
     hidden: Hidden = "512,256",
     learning_rate: Annotated[
         float | None, typer.Option(help="The largest one; it falls to 0. Else the optimiser's own.")
     ] = None,
     optimizer: Optimizer = "adamw",
-    dropout: Dropout = 0.2,
+    dropout: Dropout = 0.3,
     seed: Annotated[int, typer.Option(min=0, help="Decides everything that is random.")] = 0,
     patience: Annotated[
         int, typer.Option(min=1, help="Epochs without a better validation that are let pass.")
-    ] = 4,
+    ] = 5,
     output: Annotated[
         Path, typer.Option(help="Folder for model and figure.")
     ] = Path("runs/digits"),
@@ -119,7 +119,7 @@ def explain(
     batch_size: BatchSize = 128,
     hidden: Hidden = "512,256",
     optimizer: Optimizer = "adamw",
-    dropout: Dropout = 0.2,
+    dropout: Dropout = 0.3,
     threads: Threads = 0,
 ) -> None:
     """Compile a training step, and print its stages with the time of each kernel."""
