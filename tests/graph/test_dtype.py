@@ -20,7 +20,9 @@ def test_a_dtype_has_many_names() -> None:
     assert copy.deepcopy(d.float32) is d.float32
 
 
-@pytest.mark.parametrize("bad", ["float31", "complex64", np.dtype("U3"), None, object, 3, np.uint16])
+@pytest.mark.parametrize(
+    "bad", ["float31", "complex64", np.dtype("U3"), None, object, 3, np.uint16]
+)
 def test_unknown_dtypes_are_refused(bad: object) -> None:
     if bad is None:
         pytest.skip("NumPy reads None as float64")

@@ -47,7 +47,9 @@ def close(got: Array, wanted: Array, relative: float, name: str) -> None:
 
 def widened(array: Array) -> Array:
     kind = as_dtype(array.dtype)
-    return array.astype(np.float64 if kind.is_float else np.int64 if kind.is_integer else array.dtype)
+    return array.astype(
+        np.float64 if kind.is_float else np.int64 if kind.is_integer else array.dtype
+    )
 
 
 def in_float64(case: Case) -> Array:

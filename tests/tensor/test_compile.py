@@ -277,8 +277,13 @@ def test_more_than_eight_signatures_warn_on_the_users_line() -> None:
 
 
 def test_keywords_lists_and_dicts_are_arguments() -> None:
-    f = tw.compile(lambda tree, *more, scale, **rest: {
-        "sum": tree["a"] + tree["b"][0] + sum(more) * scale, "rest": list(rest.values()), "n": None})
+    f = tw.compile(
+        lambda tree, *more, scale, **rest: {
+            "sum": tree["a"] + tree["b"][0] + sum(more) * scale,
+            "rest": list(rest.values()),
+            "n": None,
+        }
+    )
     got = f({"a": ONES, "b": [ONES]}, ONES, ONES, scale=2.0, z=ONES * 3)
     assert got["sum"].tolist() == [6, 6, 6]
     assert got["rest"][0].tolist() == [3, 3, 3]
@@ -542,7 +547,13 @@ def test_repeat_refuses_what_is_no_loop(call: Any, words: str) -> None:
 def test_arrays_of_other_layouts_and_byte_orders() -> None:
     f = tw.compile(lambda x: x * 2 + x.T)
     a = np.arange(9, dtype=np.float32).reshape(3, 3)
-    for given in (a, a.astype(">f4"), np.asfortranarray(a), a[::-1][::-1], np.repeat(a, 2, 1)[:, ::2]):
+    for given in (
+        a,
+        a.astype(">f4"),
+        np.asfortranarray(a),
+        a[::-1][::-1],
+        np.repeat(a, 2, 1)[:, ::2],
+    ):
         np.testing.assert_array_equal(f(given).numpy(), a * 2 + a.T)
     a.flags.writeable = False
     np.testing.assert_array_equal(f(a).numpy(), a * 2 + a.T)

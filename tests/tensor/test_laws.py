@@ -64,7 +64,9 @@ def test_the_gradient_is_the_transpose_of_the_derivative(f: Any, shape: Any, see
     """<v, J u> = <J^T v, u>, with J u from central differences."""
     a, b, u, v = (numbers(seed + i, *shape) for i in range(4))
     h = 1e-5
-    forward = (f(tw.tensor(a + h * u), tw.tensor(b)) - f(tw.tensor(a - h * u), tw.tensor(b))) / (2 * h)
+    forward = (f(tw.tensor(a + h * u), tw.tensor(b)) - f(tw.tensor(a - h * u), tw.tensor(b))) / (
+        2 * h
+    )
     back = tw.grad(lambda x: (f(x, tw.tensor(b)) * v).sum())(tw.tensor(a))
     left, right = float((forward * v).sum()), float((back * u).sum())
     scale = 1 + np.abs(forward.numpy()).max() * np.abs(v).sum()
@@ -73,7 +75,9 @@ def test_the_gradient_is_the_transpose_of_the_derivative(f: Any, shape: Any, see
 
 @laws
 @given(programs(), SHAPE, st.integers(0, 99))
-def test_the_derivative_forward_is_the_gradient_of_the_gradient(f: Any, shape: Any, seed: int) -> None:
+def test_the_derivative_forward_is_the_gradient_of_the_gradient(
+    f: Any, shape: Any, seed: int
+) -> None:
     """<v, J u> = d/dt <J^T t, u> at v: the gradient is linear in the vector that is pulled back."""
     a, b, u, v = (tw.tensor(numbers(seed + i, *shape)) for i in range(4))
     pulled = lambda w: tw.grad(lambda x: (f(x, b) * w).sum())(a)  # noqa: E731
@@ -118,11 +122,15 @@ def test_broadcasting_is_tiling(shapes: Any, function: Any, seed: int) -> None:
     if not function(x, y).dtype.is_float:
         return
     total = lambda p, q: (function(p, q) * 2).sum()  # noqa: E731
-    for narrow, full in zip(tw.grad(total, (0, 1))(x, y), tw.grad(total, (0, 1))(*wide), strict=True):
+    for narrow, full in zip(
+        tw.grad(total, (0, 1))(x, y), tw.grad(total, (0, 1))(*wide), strict=True
+    ):
         rank = full.ndim - narrow.ndim
         summed = full.numpy().sum(axis=tuple(range(rank)))
         axes = tuple(i for i, n in enumerate(narrow.shape) if n == 1)
-        np.testing.assert_allclose(narrow.numpy(), summed.sum(axis=axes, keepdims=True), 1e-10, 1e-10)
+        np.testing.assert_allclose(
+            narrow.numpy(), summed.sum(axis=axes, keepdims=True), 1e-10, 1e-10
+        )
 
 
 ROWWISE: tuple[Callable[[Any], Any], ...] = (

@@ -239,7 +239,9 @@ def test_numbers_given_to_random_functions_are_inputs() -> None:
     for p, s in ((0.25, 1.5), (0.75, 2.5)):
         kept, noise = f(key, p, s)
         assert kept.tolist() == tw.random.bernoulli(p, (100,), key=key).tolist()
-        np.testing.assert_allclose(noise.numpy(), tw.random.normal((3,), s, s, key=key).numpy(), 1e-5)
+        np.testing.assert_allclose(
+            noise.numpy(), tw.random.normal((3,), s, s, key=key).numpy(), 1e-5
+        )
     assert len(f._keys) == 1
 
 

@@ -208,7 +208,9 @@ def test_custom_gradient_can_be_differentiated_again() -> None:
 
 
 def test_custom_gradient_takes_several_arguments() -> None:
-    product = tw.custom_gradient(lambda x, y, n: (x * y) ** n, lambda g, x, y, n: (g * y, None, None))
+    product = tw.custom_gradient(
+        lambda x, y, n: (x * y) ** n, lambda g, x, y, n: (g * y, None, None)
+    )
     x, y = tw.tensor([2.0]), tw.tensor([3.0])
     f = lambda x, y: product(x, y, 2).sum()  # noqa: E731
     gx, gy = both_ways(tw.grad(f, argnums=(0, 1)), x, y)

@@ -53,8 +53,9 @@ class Op:
     runs under NumPy and under ``jax.numpy``. ``gradient(node, g)`` gives, for the gradient ``g`` of
     the result, one node (or None) for each input. ``kind`` says how backends treat the operation:
     ``leaf``, ``elementwise``, ``reduction``, ``movement``, ``contraction``, ``structured`` or
-    ``identity``. ``formula(m, *values)`` is the scalar formula of an element-wise operation, written
-    against the machine ``m`` of a code generator. ``domain`` names what tests draw inputs from.
+    ``identity``. ``formula(m, *values)`` is the scalar formula of an element-wise operation,
+    written against the machine ``m`` of a code generator. ``domain`` names what tests draw inputs
+    from.
     """
 
     name: str
@@ -117,8 +118,8 @@ class Node:
 class Graph:
     """A program before it is compiled: placeholders in, nodes out.
 
-    ``inputs`` are ``input`` nodes in the order of the call. ``aliases`` maps an output's position to
-    the input whose buffer it replaces: state that is updated in place.
+    ``inputs`` are ``input`` nodes in the order of the call. ``aliases`` maps an output's position
+    to the input whose buffer it replaces: state that is updated in place.
     """
 
     inputs: list[Node]

@@ -68,7 +68,7 @@ def normalize_axes(
     if axes is None:
         return tuple(range(rank))
     given = tuple(axes) if isinstance(axes, (tuple, list)) else (axes,)
-    found = sorted(normalize_axis(a, rank, name) for a in given)  # type: ignore[arg-type]
+    found = sorted(normalize_axis(a, rank, name) for a in given)
     if len(set(found)) != len(found):
         raise ShapeError(f"{name}: an axis is named twice in {given}. {where()}")
     return tuple(found)

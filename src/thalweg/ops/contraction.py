@@ -53,7 +53,10 @@ def _infer(a: Node, b: Node, *, spec: tuple[str, str, str]) -> tuple[Shape, DTyp
 def _meaning(xp: Any, a: Any, b: Any, *, spec: tuple[str, str, str]) -> Any:
     batch, rows, columns, summed = roles(spec)
     size = dict(zip(spec[0] + spec[1], a.shape + b.shape, strict=True))
-    count = lambda labels: math.prod(size[c] for c in labels)  # noqa: E731
+
+    def count(labels: str) -> int:
+        return math.prod(size[c] for c in labels)
+
     lead = tuple(size[c] for c in batch)
     left = xp.transpose(a, [spec[0].index(c) for c in batch + rows + summed])
     right = xp.transpose(b, [spec[1].index(c) for c in batch + summed + columns])

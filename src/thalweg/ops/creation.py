@@ -102,7 +102,8 @@ def eye(rows: int, columns: int | None = None, k: int = 0, dtype: Any = None) ->
 def _triangle(x: Node, k: int, lower: bool) -> Node:
     across = mv.expand_dims(IOTA(size=x.shape[-2], dtype=DEFAULT_INT), 1)
     along = IOTA(size=x.shape[-1], dtype=DEFAULT_INT)
-    keep = e.less_equal(along, e.add(across, k)) if lower else e.greater_equal(along, e.add(across, k))
+    compare = e.less_equal if lower else e.greater_equal
+    keep = compare(along, e.add(across, k))
     return e.where(keep, x, 0)
 
 

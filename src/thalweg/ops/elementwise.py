@@ -63,6 +63,29 @@ def _binary(
     )  # fmt: skip
 
 
+# The functions that the rules below are written with; they are made at the end of this file.
+abs: Callable[[Operand], Node]
+add: Callable[[Operand, Operand], Node]
+cos: Callable[[Operand], Node]
+cosh: Callable[[Operand], Node]
+divide: Callable[[Operand, Operand], Node]
+equal: Callable[[Operand, Operand], Node]
+exp: Callable[[Operand], Node]
+floor_divide: Callable[[Operand, Operand], Node]
+greater: Callable[[Operand, Operand], Node]
+isfinite: Callable[[Operand], Node]
+log: Callable[[Operand], Node]
+log1p: Callable[[Operand], Node]
+logical_and: Callable[[Operand, Operand], Node]
+multiply: Callable[[Operand, Operand], Node]
+negative: Callable[[Operand], Node]
+sign: Callable[[Operand], Node]
+sin: Callable[[Operand], Node]
+sinh: Callable[[Operand], Node]
+sqrt: Callable[[Operand], Node]
+square: Callable[[Operand], Node]
+subtract: Callable[[Operand, Operand], Node]
+
 # --- arithmetic --------------------------------------------------------------------------------
 
 _add = _binary("add", "Sum of two tensors.", lambda g, a, b, y: (g, g))
@@ -465,7 +488,7 @@ def nan_to_num(
     node = to_node(x, "nan_to_num")
     if not node.dtype.is_float:
         return node
-    largest = float(ml_dtypes.finfo(node.dtype.numpy).max)
+    largest = float(ml_dtypes.finfo(node.dtype.numpy).max)  # type: ignore[no-untyped-call]
     node = where(equal(node, math.inf), largest if posinf is None else posinf, node)
     node = where(equal(node, -math.inf), -largest if neginf is None else neginf, node)
     return where(isnan(node), nan, node)

@@ -152,10 +152,10 @@ def take_along_axis(x: Node, indices: Node, axis: int = -1) -> Node:
         indices.shape[:axis] + (1,) + indices.shape[axis + 1 :],
         name="take_along_axis",
     )
-    size = lambda n: (*rest[:axis], n, *rest[axis + 1 :])  # noqa: E731
+    before, after = rest[:axis], rest[axis + 1 :]
     return _take_along(
-        mv.broadcast_to(x, size(x.shape[axis])),
-        mv.broadcast_to(indices, size(indices.shape[axis])), axis=axis,
+        mv.broadcast_to(x, (*before, x.shape[axis], *after)),
+        mv.broadcast_to(indices, (*before, indices.shape[axis], *after)), axis=axis,
     )  # fmt: skip
 
 
@@ -178,7 +178,7 @@ def one_hot(labels: Node, classes: int, dtype: Any = None) -> Node:
 
 
 def _whole(value: Any) -> int | None:
-    if isinstance(value, (bool, np.bool_)) or isinstance(value, (Node, np.ndarray)):
+    if isinstance(value, (bool, np.bool_, Node, np.ndarray)):
         return None
     try:
         return operator.index(value)
@@ -206,7 +206,9 @@ def getitem(x: Node, key: Any) -> Node:
         number = _whole(part)
         if number is not None:
             if not -n <= number < n:
-                raise ShapeError(f"index {number} is out of range for size {n} of {x.shape}. {at()}")
+                raise ShapeError(
+                    f"index {number} is out of range for size {n} of {x.shape}. {at()}"
+                )
             part = slice(number % n, number % n + 1)
         if isinstance(part, slice):
             a, b, s = part.indices(n)

@@ -1,7 +1,8 @@
-"""Movement: reshape, transpose, broadcast, slice, flip, pad, concatenate and what follows of them."""
+"""Movement: reshape, transpose, broadcast, slice, flip, pad, concatenate, and what they make."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -294,9 +295,9 @@ def _pad_axis(x: Node, axis: int, before: int, after: int, mode: str) -> Node:
     elif mode in ("wrap", "circular"):
         left, right = narrow(x, axis, n - before, before), narrow(x, axis, 0, after)
     else:
-        size = lambda k: x.shape[:axis] + (k,) + x.shape[axis + 1 :]  # noqa: E731
-        left = broadcast_to(narrow(x, axis, 0, 1), size(before))
-        right = broadcast_to(narrow(x, axis, n - 1, 1), size(after))
+        lead, rest = x.shape[:axis], x.shape[axis + 1 :]
+        left = broadcast_to(narrow(x, axis, 0, 1), (*lead, before, *rest))
+        right = broadcast_to(narrow(x, axis, n - 1, 1), (*lead, after, *rest))
     return concatenate([left, x, right], axis)
 
 
@@ -340,7 +341,7 @@ def split(x: Node, sections: int | Sequence[int], axis: int = 0) -> list[Node]:
         cuts = list(range(0, n + 1, n // sections)) if n else [0] * (sections + 1)
     else:
         cuts = [0, *(min(max(c + n if c < 0 else c, 0), n) for c in sections), n]
-    return [narrow(x, axis, a, max(b - a, 0)) for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [narrow(x, axis, a, max(b - a, 0)) for a, b in itertools.pairwise(cuts)]
 
 
 def unstack(x: Node, axis: int = 0) -> tuple[Node, ...]:

@@ -15,7 +15,7 @@ from thalweg.errors import ArgumentError
 from thalweg.errors import where as at
 from thalweg.graph.dtype import DEFAULT_INT, as_dtype, float32, uint32
 from thalweg.graph.node import Node
-from thalweg.graph.shape import Shape, normalize_axis
+from thalweg.graph.shape import Shape, broadcast, normalize_axis
 from thalweg.ops import elementwise as e
 from thalweg.ops import movement as mv
 from thalweg.ops import sorting
@@ -68,7 +68,7 @@ def _bits_meaning(xp: Any, key0: Any, key1: Any, counter: Any, stream: Any) -> A
 _bits = define(
     "random_bits", "elementwise", "Random bits as a function of key, element number and stream.",
     lambda key0, key1, counter, stream: (
-        e.broadcast(key0.shape, key1.shape, counter.shape, stream.shape, name="random_bits"), uint32
+        broadcast(key0.shape, key1.shape, counter.shape, stream.shape, name="random_bits"), uint32
     ),
     _bits_meaning, lambda node, g: (None,) * 4, lambda m, *xs: m.threefry(*xs),
     ("word", "word", "word", "word"),
@@ -159,7 +159,7 @@ def categorical(key: Node, logits: Node, axis: int = -1) -> Node:
 def randint(
     key: Node, low: int, high: int, shape: Shape = (), dtype: Any = None, stream: int = 0
 ) -> Node:
-    """Random whole numbers from ``low`` (included) to ``high`` (not included), at most 2**24 apart."""
+    """Random whole numbers from ``low`` to below ``high``, at most 2**24 apart."""
     if not 0 < high - low <= 2**24:
         raise ArgumentError(f"randint: {low} to {high} must span 1 to 2**24 numbers. {at()}")
     scaled = e.floor(e.multiply(uniform(key, shape, stream=stream), float(high - low)))

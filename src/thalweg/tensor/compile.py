@@ -26,7 +26,7 @@ from thalweg.graph.dtype import as_dtype
 from thalweg.graph.node import Graph, Node
 from thalweg.graph.rewrite import topological
 from thalweg.ops.record import INPUT, leaf, placeholder
-from thalweg.settings import settings
+from thalweg.settings import BACKENDS, settings
 from thalweg.tensor.context import context, storage_epoch, structure_epoch
 from thalweg.tensor.finite import check_finite
 from thalweg.tensor.outside import Outside, read_outside, same
@@ -113,7 +113,9 @@ def _backend() -> Backend:
         from thalweg.backends.llvm.backend import LLVMBackend
 
         return LLVMBackend()
-    raise SettingError(f"backend {settings.backend!r}; {nearest(settings.backend, ('llvm', 'reference'))}")
+    raise SettingError(
+        f"there is no backend {settings.backend!r}; {nearest(settings.backend, BACKENDS)}"
+    )
 
 
 class Compiled:
@@ -136,6 +138,7 @@ class Compiled:
         return self if instance is None else _Method(self, instance)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program for these arguments, made first if there is none."""
         if context.recorder is not None or context.gradient_depth:
             return self._function(*args, **kwargs)
         replay = self._replay
@@ -281,7 +284,7 @@ class Compiled:
         outputs = bound(given + trace.arrays if trace.arrays else given)
         return self._result(trace, leaves, outputs)
 
-    def _result(self, trace: _Trace, leaves: list[Any], outputs: list[Array]) -> Any:
+    def _result(self, trace: _Trace, leaves: Sequence[Any], outputs: list[Array]) -> Any:
         for i, value in zip(trace.written_leaves, outputs[trace.results :], strict=True):
             leaves[i]._replace(value)
         parts: list[Any] = [Tensor(leaf(o)) for o in outputs[: trace.results]]
@@ -323,7 +326,7 @@ class Compiled:
             leaves[i].repeated if isinstance(leaves[i], Varying) else _array(leaves[i])
             for i in trace.dynamic
         ]
-        outputs = trace.bind().repeat(steps, given + trace.arrays)
+        outputs = trace.bind().repeat(steps, [*given, *trace.arrays])
         return self._result(trace, leaves, outputs)
 
     def explain(self, *args: Any, **kwargs: Any) -> str:
@@ -347,6 +350,7 @@ class _Method:
         self._compiled, self._instance = compiled, instance
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the program with the object as its first argument."""
         return self._compiled(self._instance, *args, **kwargs)
 
     def repeat(self, *args: Any, **kwargs: Any) -> Any:

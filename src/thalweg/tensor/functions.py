@@ -133,6 +133,12 @@ def nonzero(x: Any) -> tuple[Tensor, ...]:
 FUNCTIONS["allclose"] = allclose
 FUNCTIONS["nonzero"] = nonzero
 
-METHODS = ["abs", "all", "any", "argmax", "argmin", "argsort", "astype", "clip", "cos", "cumsum", "cumulative_sum", "exp", "expand_dims", "flatten", "flip", "log", "max", "mean", "min", "moveaxis", "permute_dims", "prod", "relu", "repeat", "reshape", "round", "rsqrt", "sigmoid", "sin", "softmax", "log_softmax", "sort", "split", "sqrt", "square", "squeeze", "std", "sum", "swapaxes", "tanh", "tile", "top_k", "transpose", "var", "broadcast_to", "take", "logsumexp", "matmul"]
+_METHODS = (
+    "abs all any argmax argmin argsort astype clip cos cumsum cumulative_sum exp expand_dims "
+    "flatten flip log max mean min moveaxis permute_dims prod relu repeat reshape round rsqrt "
+    "sigmoid sin softmax log_softmax sort split sqrt square squeeze std sum swapaxes tanh tile "
+    "top_k transpose var broadcast_to take logsumexp matmul"
+)
+METHODS = tuple(_METHODS.split())
 for _name in METHODS:
     setattr(Tensor, _name, FUNCTIONS[_name])

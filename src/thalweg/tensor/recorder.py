@@ -218,10 +218,10 @@ class Number:
     def __trunc__(self) -> int:
         return int(self._fixed())
 
-    def __floor__(self) -> int:
+    def __floor__(self) -> Any:
         return math.floor(self._fixed())
 
-    def __ceil__(self) -> int:
+    def __ceil__(self) -> Any:
         return math.ceil(self._fixed())
 
     def __repr__(self) -> str:

@@ -20,9 +20,9 @@ ARRAY, TENSOR, NUMBER, SAME = range(4)
 class Replay:
     """What a call must look like to be the last one again with other numbers.
 
-    Valid as long as no setting, no attribute of a module and no buffer of a tensor changed. ``plan``
-    has one entry an argument: an array or a tensor of a shape and dtype, a number of a type, or
-    the very same object.
+    Valid as long as no setting, no attribute of a module, no buffer of a tensor and no name from
+    outside changed. ``plan`` has one entry an argument: an array or a tensor of a shape and dtype,
+    a number of a type, or the very same object.
     """
 
     __slots__ = ("arrays", "bound", "outside", "plan", "settings", "storage", "structure", "trace")

@@ -391,7 +391,7 @@ def finish(node: Node) -> Tensor:
     return Tensor(leaf(np.ascontiguousarray(value) if value.ndim else value))
 
 
-def binary(function: Callable[..., Node], a: Any, b: Any) -> Any:
+def binary(function: Callable[..., Node], a: Any, b: Any) -> Tensor:
     """Apply a function of two operands; leave operands of foreign types to them."""
     left, right = lift(a), lift(b)
     for given, lifted in ((a, left), (b, right)):

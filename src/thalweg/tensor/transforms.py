@@ -35,7 +35,7 @@ def _is_module(value: Any) -> bool:
 
 
 def _sources(argument: Any, position: int) -> tuple[list[Tensor], Any, Any]:
-    """Return the tensors to differentiate by, the argument to call with, and the gradients' tree."""
+    """Return the tensors to differentiate by, the argument to call with, the gradients' tree."""
     leaves, structure = trees.flatten(argument)
     made: list[Tensor] = []
     given: list[Any] = []

@@ -72,7 +72,7 @@ def train(
     seed: Annotated[int, typer.Option(min=0, help="Decides everything that is random.")] = 0,
     patience: Annotated[
         int, typer.Option(min=1, help="Epochs without a better validation that are let pass.")
-    ] = 5,
+    ] = 6,
     output: Annotated[
         Path, typer.Option(help="Folder for model and figure.")
     ] = Path("runs/digits"),
