@@ -42,15 +42,14 @@ inf, nan, pi, newaxis = math.inf, math.nan, math.pi, None
 _ROOMS = ("compress", "data", "estimators", "formats", "insight", "models", "nn", "optim", "train")
 _TRAIN = ("Trainer", "evaluate", "fit")
 
-__all__ = sorted(  # noqa: PLE0605 - the functions are those of one table
-    {
-        "DType", "Parameter", "Tensor", "asarray", "bfloat16", "bool_", "checkpoint", "compile",
-        "custom_gradient", "debug_nans", "errors", "float16", "float32", "float64", "grad", "inf",
-        "int16", "int32", "int64", "int8", "nan", "newaxis", "pi", "random", "rows", "settings",
-        "steps", "tensor", "uint32", "uint8", "value_and_grad",
-    }
-    | _functions.FUNCTIONS.keys()
-)  # fmt: skip
+__all__ = [
+    "DType", "Parameter", "Tensor", "asarray", "bfloat16", "bool_", "checkpoint", "compile",
+    "custom_gradient", "debug_nans", "errors", "float16", "float32", "float64", "grad", "inf",
+    "int8", "int16", "int32", "int64", "nan", "newaxis", "pi", "random", "rows", "settings",
+    "steps", "tensor", "uint8", "uint32", "value_and_grad",
+]  # fmt: skip
+__all__ += list(_functions.FUNCTIONS)
+__all__.sort()
 
 
 def __getattr__(name: str) -> Any:

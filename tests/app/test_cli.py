@@ -75,7 +75,9 @@ def test_training_ends_with_the_test_accuracy_and_leaves_model_and_figure(
     with Image.open(folder / "training.png") as figure:
         assert figure.size[0] > 1000
     assert sorted(p.name for p in folder.iterdir()) == [
-        "model.json", "model.safetensors", "training.png"
+        "model.json",
+        "model.safetensors",
+        "training.png",
     ]
 
 

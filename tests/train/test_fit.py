@@ -70,7 +70,11 @@ def test_it_learns_and_tells_what_happened() -> None:
     spy = Spy()
     history = quick(model, epochs=15, events=[spy])
     assert set(history.metrics) == {
-        "loss", "accuracy", "validation_loss", "validation_accuracy", "seconds"
+        "loss",
+        "accuracy",
+        "validation_loss",
+        "validation_accuracy",
+        "seconds",
     }
     assert len(history) == 15 == len(history["validation_loss"])
     assert history["accuracy"][-1] > 0.85 > history["accuracy"][0]
@@ -107,9 +111,9 @@ def test_it_is_the_same_training_as_a_loop_by_hand() -> None:
     for epoch in (1, 2):
         order = np.random.default_rng([0, epoch]).permutation(300)[: 300 // 32 * 32]
         for rows in order.reshape(-1, 32):
-            loss, grads = tw.value_and_grad(
-                lambda m, x, y: nn.losses.cross_entropy(m(x), y)
-            )(by_hand, tw.tensor(X[rows]), tw.tensor(Y[rows]))
+            loss, grads = tw.value_and_grad(lambda m, x, y: nn.losses.cross_entropy(m(x), y))(
+                by_hand, tw.tensor(X[rows]), tw.tensor(Y[rows])
+            )
             optimizer.update(grads)
             losses.append(loss.item())
     np.testing.assert_allclose(history["loss"], np.reshape(losses, (2, -1)).mean(1), rtol=1e-5)

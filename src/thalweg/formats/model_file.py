@@ -180,6 +180,5 @@ def load_weights(model: Module, path: PathLike) -> None:
         model.load_state_dict(tensors)
     except (ThalwegError, ValueError, TypeError) as error:
         raise FormatError(
-            f"{str(path)!r} belongs to a model of another architecture; nothing was loaded. "
-            f"{error}"
+            f"{str(path)!r} belongs to a model of another architecture; nothing was loaded. {error}"
         ) from error

@@ -6,14 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import ml_dtypes
-
 from thalweg.errors import ArgumentError
 from thalweg.errors import where as at
-from thalweg.graph.dtype import DEFAULT_INT, DType, as_dtype, bool_, float32, float64, to_float
+from thalweg.graph.dtype import DEFAULT_INT, DType, as_dtype, bool_, to_float
 from thalweg.graph.node import Node, Op
 from thalweg.graph.shape import broadcast
-from thalweg.ops.identity import custom
 from thalweg.ops.record import (
     Operand,
     as_float,
@@ -73,9 +70,7 @@ equal: Callable[[Operand, Operand], Node]
 exp: Callable[[Operand], Node]
 floor_divide: Callable[[Operand, Operand], Node]
 greater: Callable[[Operand, Operand], Node]
-isfinite: Callable[[Operand], Node]
 log: Callable[[Operand], Node]
-log1p: Callable[[Operand], Node]
 logical_and: Callable[[Operand, Operand], Node]
 multiply: Callable[[Operand, Operand], Node]
 negative: Callable[[Operand], Node]
@@ -456,52 +451,3 @@ def clip(x: Operand, min: Operand | None = None, max: Operand | None = None) -> 
     if min is not None:
         result = maximum(result, min)
     return result if max is None else minimum(result, max)
-
-
-def logaddexp(a: Operand, b: Operand) -> Node:
-    """log(exp(a) + exp(b)), without overflow."""
-    left, right = (as_float(x, "logaddexp") for x in operands(a, b, name="logaddexp"))
-    top = maximum(left, right)
-    value = add(top, log1p(exp(negative(abs(subtract(left, right))))))
-    value = where(isfinite(top), value, top)
-
-    def rule(g: Node, left: Node, right: Node) -> Sequence[Node | None]:
-        share = sigmoid(subtract(left, right))
-        return multiply(g, share), multiply(g, subtract(1, share))
-
-    return custom(value, [left, right], rule)
-
-
-def hypot(a: Operand, b: Operand) -> Node:
-    """sqrt(a * a + b * b), without overflow."""
-    left, right = (abs(as_float(x, "hypot")) for x in operands(a, b, name="hypot"))
-    long, short = maximum(left, right), minimum(left, right)
-    safe = where(equal(long, 0), 1, long)
-    value = multiply(long, sqrt(add(square(divide(short, safe)), 1)))
-    return where(logical_or(isinf(left), isinf(right)), math.inf, value)
-
-
-def nan_to_num(
-    x: Operand, nan: Operand = 0.0, posinf: Operand | None = None, neginf: Operand | None = None
-) -> Node:
-    """NaN and infinities replaced by numbers, infinities by the largest ones of the dtype."""
-    node = to_node(x, "nan_to_num")
-    if not node.dtype.is_float:
-        return node
-    largest = float(ml_dtypes.finfo(node.dtype.numpy).max)  # type: ignore[no-untyped-call]
-    node = where(equal(node, math.inf), largest if posinf is None else posinf, node)
-    node = where(equal(node, -math.inf), -largest if neginf is None else neginf, node)
-    return where(isnan(node), nan, node)
-
-
-def isclose(
-    a: Operand, b: Operand, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
-) -> Node:
-    """Whether abs(a - b) <= atol + rtol * abs(b); equal infinities are close."""
-    left, right = operands(a, b, name="isclose")
-    exact = equal(left, right)
-    kind = float64 if left.dtype.bits > 16 else float32
-    left, right = cast_node(left, kind), cast_node(right, kind)
-    near = less_equal(abs(subtract(left, right)), add(multiply(abs(right), rtol), atol))
-    close = logical_or(exact, logical_and(near, isfinite(right)))
-    return logical_or(close, logical_and(isnan(left), isnan(right))) if equal_nan else close

@@ -12,7 +12,7 @@ import numpy as np
 from thalweg.errors import ArgumentError, ShapeError
 from thalweg.errors import where as at
 from thalweg.graph.dtype import DEFAULT_FLOAT, DType, as_dtype, bool_, int64
-from thalweg.graph.node import Node
+from thalweg.graph.node import Node, Op
 from thalweg.graph.shape import Shape, broadcast, normalize_axis
 from thalweg.ops import elementwise as e
 from thalweg.ops import movement as mv
@@ -118,7 +118,7 @@ def _add_along_infer(x: Node, i: Node, u: Node, *, axis: int) -> tuple[Shape, DT
     return x.shape, x.dtype
 
 
-_add_along = define(
+_add_along: Op = define(
     "add_along_axis", "structured", "A tensor with updates added at indices, row by row.",
     _add_along_infer,
     lambda xp, x, i, u, *, axis: _add_at(xp, x, _along(xp, i, x.shape[axis], axis), u),

@@ -10,7 +10,7 @@ from typing import Any
 from thalweg.errors import ArgumentError, ShapeError
 from thalweg.errors import where as at
 from thalweg.graph.dtype import DType
-from thalweg.graph.node import Node
+from thalweg.graph.node import Node, Op
 from thalweg.graph.shape import (
     Shape,
     broadcast,
@@ -67,7 +67,7 @@ _slice = define(
     lambda xp, x, *, starts, stops, steps: x[tuple(map(slice, starts, stops, steps))],
     _slice_rule,
 )  # fmt: skip
-_flip = define(
+_flip: Op = define(
     "flip", "movement", "Axes in reverse order.",
     lambda x, *, axes: (x.shape, x.dtype),
     lambda xp, x, *, axes: xp.flip(x, axes),

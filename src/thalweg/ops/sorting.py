@@ -7,7 +7,7 @@ from typing import Any
 from thalweg.errors import ArgumentError
 from thalweg.errors import where as at
 from thalweg.graph.dtype import DEFAULT_INT, bool_, int64
-from thalweg.graph.node import Node
+from thalweg.graph.node import Node, Op
 from thalweg.graph.shape import normalize_axis
 from thalweg.ops import elementwise as e
 from thalweg.ops import movement as mv
@@ -21,7 +21,7 @@ def _cumsum_meaning(xp: Any, x: Any, *, axis: int) -> Any:
     return xp.cumsum(x, axis=axis, dtype=x.dtype)
 
 
-_cumsum = define(
+_cumsum: Op = define(
     "cumulative_sum", "structured", "Running sum along an axis.",
     lambda x, *, axis: (x.shape, x.dtype), _cumsum_meaning,
     lambda node, g: (

@@ -12,6 +12,7 @@ import numpy as np
 from thalweg.graph.node import Node
 from thalweg.ops import (
     activations,
+    compositions,
     contraction,
     creation,
     elementwise,
@@ -82,8 +83,7 @@ _SOURCES = {
         "equal erf exp expm1 floor floor_divide greater greater_equal isfinite isinf isnan less "
         "less_equal log log10 log1p log2 logical_and logical_not logical_or logical_xor maximum "
         "minimum multiply negative not_equal power reciprocal relu remainder round rsqrt sigmoid "
-        "sign sin sinh sqrt square subtract tan tanh trunc where astype hypot isclose logaddexp "
-        "nan_to_num"
+        "sign sin sinh sqrt square subtract tan tanh trunc where astype"
     ),
     reductions: "all any argmax argmin count_nonzero logsumexp max mean min prod std sum var",
     movement: (
@@ -95,6 +95,7 @@ _SOURCES = {
     indexing: "one_hot scatter_add take take_along_axis",
     sorting: "argsort cumsum cumulative_sum diff sort top_k",
     creation: "arange eye full full_like linspace ones ones_like tril triu zeros zeros_like",
+    compositions: "hypot isclose logaddexp nan_to_num",
     activations: (
         "elu gelu hard_sigmoid hard_swish hard_tanh leaky_relu log_sigmoid log_softmax mish relu6 "
         "selu silu softmax softplus softsign step"

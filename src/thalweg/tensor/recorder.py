@@ -264,7 +264,7 @@ def plain(value: Any) -> Any:
     return _plain(value)
 
 
-def _kind(value: float) -> DType:
+def _kind(value: Any) -> DType:
     return float64 if isinstance(value, float) else int64
 
 

@@ -401,7 +401,7 @@ def binary(function: Callable[..., Node], a: Any, b: Any) -> Tensor:
                     f"{function.__name__}: {given!r} is not a tensor or a number; "
                     f"convert it with thalweg.tensor first. {where()}"
                 )
-            return NotImplemented
+            return NotImplemented  # type: ignore[no-any-return]
     return finish(function(left, right))
 
 

@@ -73,9 +73,9 @@ def train(
     patience: Annotated[
         int, typer.Option(min=1, help="Epochs without a better validation that are let pass.")
     ] = 6,
-    output: Annotated[
-        Path, typer.Option(help="Folder for model and figure.")
-    ] = Path("runs/digits"),
+    output: Annotated[Path, typer.Option(help="Folder for model and figure.")] = Path(
+        "runs/digits"
+    ),
     threads: Threads = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say the last line only.")] = False,
     limit: Annotated[
@@ -127,5 +127,3 @@ def explain(
 
     _use_threads(threads)
     explain_step(program, stage or [], batch_size, hidden, optimizer, dropout)
-
-

@@ -19,6 +19,7 @@ from thalweg.backends.llvm.loops import (
 from thalweg.backends.llvm.schedule.contractions import make_plan, resolve
 from thalweg.backends.llvm.schedule.fuse import Fusion, row_level
 from thalweg.graph.node import Graph, Node
+from thalweg.ops.identity import BARRIER
 
 ALIGN = 64
 
@@ -27,6 +28,7 @@ class Scheduler:
     """Turns a simplified graph into a schedule."""
 
     def __init__(self, graph: Graph, lanes: int, registers: int, threads: int) -> None:
+        graph = _with_own_outputs(graph)
         self.graph = graph
         self.lanes, self.registers, self.threads = lanes, registers, threads
         self.buffers: dict[int, Buffer] = {}
@@ -267,6 +269,13 @@ class Scheduler:
             if self.buffers.get(id(node)) is target and index != here:
                 return False
         return True
+
+
+def _with_own_outputs(graph: Graph) -> Graph:
+    """Compute every output: one that is an input as it stands becomes a copy of it."""
+    inputs = {id(n) for n in graph.inputs}
+    outputs = [BARRIER(o) if id(o) in inputs else o for o in graph.outputs]
+    return Graph(graph.inputs, outputs, graph.aliases)
 
 
 def _distinct(buffers: Iterator[Buffer] | list[Buffer]) -> list[Buffer]:

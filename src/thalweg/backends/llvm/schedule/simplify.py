@@ -115,7 +115,7 @@ def _fold_view(node: Node) -> Node:
 
 def _fold_elementwise(node: Node) -> Node:
     name = node.op.name
-    if name == "random_bits" or not node.inputs:
+    if name in ("random_bits", "checked_index") or not node.inputs:
         return node
     fills = [_fill(i) for i in node.inputs]
     if all(f is not None for f in fills):
