@@ -71,7 +71,12 @@ class Fusion:
             elif name == "reshape" and not _affine_reshape(node):
                 self._store(node.inputs[0])
         for node in self.order:
-            if self.is_costly(node) and len(self.readers.get(id(node), ())) > 1 and node.size > 1:
+            readers = self.readers.get(id(node), ())
+            if self.is_costly(node) and len(readers) > 1 and node.size > 1:
+                self.must_store.add(id(node))
+            elif node.op.kind == "elementwise" and node.size == 1 and any(
+                r.size > 1 for r in readers
+            ):  # a number that every element needs is computed once
                 self.must_store.add(id(node))
 
     def is_costly(self, node: Node) -> bool:

@@ -219,9 +219,12 @@ class Scheduler:
             steps[:] = [steps[i] for i in order]
             return None
         stuck = {id(b) for i, c in enumerate(count) if c for b in steps[i].writes}
-        for i, buffer in enumerate(self.outputs):
-            if i in self.graph.aliases and i not in self.copied and id(buffer) in stuck:
-                return i
+        candidates = [
+            (buffer.nbytes, i) for i, buffer in enumerate(self.outputs)
+            if i in self.graph.aliases and i not in self.copied and id(buffer) in stuck
+        ]  # fmt: skip
+        if candidates:  # a copy of the smallest costs least, and often is all that is needed
+            return min(candidates)[1]
         if checks_first:
             return -1
         raise AssertionError("the kernels wait for each other")
