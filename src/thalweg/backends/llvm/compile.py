@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from thalweg.backends.llvm.codegen.program import Program, ProgramWriter
 from thalweg.backends.llvm.loops import Schedule
+from thalweg.backends.llvm.runtime.barrier import emit_barrier
 from thalweg.backends.llvm.runtime.target import Target
 from thalweg.backends.llvm.schedule import simplify
 from thalweg.backends.llvm.schedule.contractions import describe
@@ -57,7 +58,7 @@ def lower(graph: Graph, target: Target, threads: int) -> Compilation:
     lanes = target.vector_bits // 32
     schedule = Scheduler(simplified(graph), lanes, vector_registers(target), threads).run()
     fused = target.vector_bits > 128 or target.triple.startswith("aarch64")
-    program = ProgramWriter(schedule, lanes, fused, target.triple).write()
+    program = ProgramWriter(schedule, lanes, fused, target.triple, emit_barrier).write()
     return Compilation(graph, schedule, program)
 
 

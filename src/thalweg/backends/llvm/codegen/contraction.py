@@ -373,7 +373,7 @@ def _epilogue(
     ragged = plan.n.size % plan.lanes
     left = b.sub(I64(plan.n.size - ragged), starts[1])
     full = b.select(b.icmp_signed("<", left, I64(plan.width)), left, I64(plan.width))
-    one = plan.n.size == 1
+    one, light = plan.n.size == 1, len(kernel.members) <= 4
     with counted(b, I64(0), rows, 1, "row") as i:
         emitter.loops = list(variables)
         if at_m is not None:
@@ -398,6 +398,12 @@ def _epilogue(
 
         if one:
             body(I64(0))
+            return_to_scalar(emitter)
+        elif plan.n.size % plan.width == 0 and plan.vectors <= (4 if light else 2):
+            emitter.vector = at_n
+            for j in range(0, plan.width, plan.lanes):
+                emitter.forget(fixed=False)
+                body(I64(j))
             return_to_scalar(emitter)
         else:
             emitter.vector = at_n

@@ -17,7 +17,6 @@ from thalweg.backends.llvm.codegen.half import PlainModule
 from thalweg.backends.llvm.codegen.loop_kernel import emit_columns, emit_map, emit_rows
 from thalweg.backends.llvm.codegen.machine import I8, I32, I64, POINTER
 from thalweg.backends.llvm.loops import Buffer, Schedule, Step, passes_of
-from thalweg.backends.llvm.runtime.barrier import emit_barrier
 from thalweg.graph.node import Node
 
 HEADER = 3  # words before the inputs: arena, fault, number of steps
@@ -36,8 +35,11 @@ class Program:
 class ProgramWriter:
     """Writes one LLVM module for a schedule."""
 
-    def __init__(self, schedule: Schedule, lanes: int, fused: bool, triple: str) -> None:
-        self.schedule, self.lanes = schedule, lanes
+    def __init__(
+        self, schedule: Schedule, lanes: int, fused: bool, triple: str,
+        emit_barrier: Callable[[ir.Module], ir.Function],
+    ) -> None:  # fmt: skip
+        self.schedule, self.lanes, self.emit_barrier = schedule, lanes, emit_barrier
         plain = lanes == 4 and triple.startswith(("x86", "i686"))
         kind = WideModule if lanes == 16 else PlainModule if plain else ir.Module
         self.module = kind(name="thalweg")
@@ -117,7 +119,7 @@ class ProgramWriter:
 
     def _run(self, functions: list[tuple[Step, ir.Function, list[Buffer]]]) -> None:
         """Write ``void run(ptr table, i64 thread, i64 threads, ptr barrier)``."""
-        barrier = emit_barrier(self.module)
+        barrier = self.emit_barrier(self.module)
         kind = ir.FunctionType(VOID, [POINTER, I64, I64, POINTER])
         run = ir.Function(self.module, kind, "run")
         table, thread, threads, state = run.args
