@@ -19,6 +19,7 @@ from thalweg.backends.base import Array, Backend, Bound, Program, Repeated
 from thalweg.backends.llvm.runtime import cache as disk
 from thalweg.backends.llvm.runtime.barrier import STATE_BYTES
 from thalweg.backends.llvm.runtime.library import Library, assembly, build
+from thalweg.backends.llvm.runtime.results import result
 from thalweg.backends.llvm.runtime.target import Target, host
 from thalweg.backends.llvm.runtime.team import team
 
@@ -196,7 +197,7 @@ class NativeBound(Bound):
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         """Run once: write the addresses into the table, call, hand out the results."""
         table = self.memory
-        outputs = [np.empty(shape, kind) for shape, kind in self.program.outputs]
+        outputs = [result(shape, kind) for shape, kind in self.program.outputs]
         with self.program.lock:
             held = []
             for (place, kind), array in zip(self.free, arrays, strict=True):
@@ -214,7 +215,7 @@ class NativeBound(Bound):
     def repeat(self, steps: int, arrays: Sequence[Array | Repeated]) -> list[Array]:
         """Run many steps in one call."""
         table = self.table
-        outputs = [np.empty((steps, *shape), kind) for shape, kind in self.program.outputs]
+        outputs = [result((steps, *shape), kind) for shape, kind in self.program.outputs]
         held: list[Any] = []
         with self.program.lock:
             for (place, kind), given in zip(self.free, arrays, strict=True):
