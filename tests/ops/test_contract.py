@@ -36,7 +36,7 @@ def node_of(case: Case) -> Node:
 
 def close(got: Array, wanted: Array, relative: float, name: str) -> None:
     """Compare numbers; small ones relative to the largest finite one, as sums are exact to that."""
-    if not got.dtype.kind == "V" and relative == 0:
+    if got.dtype.kind != "V" and relative == 0:
         np.testing.assert_array_equal(got, wanted, err_msg=name)
         return
     wide = got.astype(np.float64)

@@ -63,8 +63,8 @@ erf = np.vectorize(math.erf)
 ONE = """abs ceil cos cosh exp expm1 floor isfinite negative round sign sin sinh square tan tanh
 trunc flip max min mean prod sum std var argmax argmin ones_like transpose zeros_like argsort sort
 trace diagonal diff squeeze tril triu all any count_nonzero"""
-TWO = """add divide equal greater greater_equal hypot isclose less less_equal logaddexp maximum minimum
-multiply not_equal subtract floor_divide remainder outer"""
+TWO = """add divide equal greater greater_equal hypot isclose less less_equal logaddexp maximum
+minimum multiply not_equal subtract floor_divide remainder outer"""
 EXAMPLES: dict[str, list[Example]] = {
     **{n: same(n, A) for n in ONE.split()},
     **{n: same(n, A, B) for n in TWO.split()},
@@ -153,8 +153,10 @@ EXAMPLES: dict[str, list[Example]] = {
                      lambda x: np.roll(x, (1, -1), (0, 1)))],
     "split": [Example((A,), lambda x: tw.split(x, 2, 1), lambda x: np.split(x, 2, 1)),
               Example((A,), lambda x: tw.split(x, [1, 3], 1), lambda x: np.split(x, [1, 3], 1))],
-    "stack": [Example((A, B), lambda x, y: tw.stack([x, y], -1), lambda x, y: np.stack([x, y], -1))],
-    "swapaxes": [Example((CUBE,), lambda x: tw.swapaxes(x, 0, -1), lambda x: np.swapaxes(x, 0, -1))],
+    "stack": [Example((A, B), lambda x, y: tw.stack([x, y], -1),
+                      lambda x, y: np.stack([x, y], -1))],
+    "swapaxes": [Example((CUBE,), lambda x: tw.swapaxes(x, 0, -1),
+                         lambda x: np.swapaxes(x, 0, -1))],
     "tile": [Example((A,), lambda x: tw.tile(x, (2, 1, 3)), lambda x: np.tile(x, (2, 1, 3)))],
     "unstack": [Example((CUBE,), lambda x: tw.unstack(x, 1), lambda x: list(np.moveaxis(x, 1, 0)))],
     "einsum": [Example((A, CUBE), lambda x, y: tw.einsum("ab,cab->ca", x, y),
@@ -221,7 +223,8 @@ EXAMPLES["argsort"] += [
 EXAMPLES["sort"] += [Example((A,), lambda x: tw.sort(x, 0, True), lambda x: -np.sort(-x, 0)),
                      Example((TIES,), tw.sort, np.sort)]  # fmt: skip
 EXAMPLES["diagonal"] += [Example((CUBE,), lambda x, k=k: tw.diagonal(x, k, -1, 1),
-                                 lambda x, k=k: np.diagonal(x, k, -1, 1)) for k in range(-5, 5)]  # fmt: skip
+                                 lambda x, k=k: np.diagonal(x, k, -1, 1))
+                         for k in range(-5, 5)]  # fmt: skip
 EXAMPLES["diff"] += [Example((WHOLE,), lambda x: tw.diff(x, 2, 0), lambda x: np.diff(x, 2, 0)),
                      Example((BOOL,), tw.diff, np.diff)]  # fmt: skip
 EXAMPLES["tril"] += [Example((CUBE,), lambda x: tw.tril(x, 1), lambda x: np.tril(x, 1))]
@@ -238,5 +241,6 @@ EXAMPLES["logaddexp"] += [Example((np.array([1e3, -np.inf, np.inf]), np.array([1
 EXAMPLES["isclose"] += [Example((ODD, ODD), lambda x, y: tw.isclose(x, y, equal_nan=True),
                                 lambda x, y: np.isclose(x, y, equal_nan=True))]  # fmt: skip
 EXAMPLES["nan_to_num"] += [Example((ODD,), lambda x: tw.nan_to_num(x, 1.0, 2.0, 3.0),
-                                   lambda x: np.nan_to_num(x, nan=1.0, posinf=2.0, neginf=3.0))]  # fmt: skip
+                                   lambda x: np.nan_to_num(x, nan=1.0, posinf=2.0, neginf=3.0)),
+                           ]  # fmt: skip
 EAGER_ONLY = {"nonzero"}  # the shape of the result depends on the numbers

@@ -1,4 +1,4 @@
-"""Laws that hold for all inputs: transposes, compilation, broadcasting, permutation, contraction."""
+"""Laws that hold for all inputs: transposes, compilation, broadcasting, batches, contractions."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ def numbers(seed: int, *shape: int) -> Array:
 UNARY: tuple[Callable[[Any], Any], ...] = (
     tw.tanh, tw.sin, tw.sigmoid, tw.softplus, tw.erf, lambda x: x * x, lambda x: x * 0.5 + 1,
     lambda x: tw.softmax(x, -1), lambda x: x - x.mean(axis=-1, keepdims=True),
-    lambda x: tw.cumulative_sum(x, axis=0) * 0.3, lambda x: tw.flip(x, 0), lambda x: tw.roll(x, 1, 1),
-    lambda x: x.T.reshape(x.shape), lambda x: tw.pad(x, 1)[1:-1, 1:-1], lambda x: x @ (x.T @ x) * 0.1,
+    lambda x: tw.cumulative_sum(x, axis=0) * 0.3, lambda x: tw.flip(x, 0),
+    lambda x: tw.roll(x, 1, 1),
+    lambda x: x.T.reshape(x.shape), lambda x: tw.pad(x, 1)[1:-1, 1:-1],
+    lambda x: x @ (x.T @ x) * 0.1,
     lambda x: tw.concatenate([x[1:], x[:1] * 2]), lambda x: tw.where(x > 0.1, x, x * 0.2),
     lambda x: tw.take(x, tw.tensor([0, 0, -1])[: x.shape[0]], axis=0) if x.shape[0] <= 3 else x,
     lambda x: x / (1 + (x * x).sum(axis=0)), lambda x: tw.sort(x, axis=1),
@@ -135,7 +137,8 @@ def test_broadcasting_is_tiling(shapes: Any, function: Any, seed: int) -> None:
 
 ROWWISE: tuple[Callable[[Any], Any], ...] = (
     tw.softmax, tw.log_softmax, lambda x: tw.logsumexp(x, -1), lambda x: x.mean(axis=1), tw.gelu,
-    lambda x: x @ tw.tensor(numbers(0, 4, 3)), lambda x: tw.sort(x, -1), lambda x: x.argmax(axis=-1),
+    lambda x: x @ tw.tensor(numbers(0, 4, 3)), lambda x: tw.sort(x, -1),
+    lambda x: x.argmax(axis=-1),
     lambda x: tw.cumulative_sum(x, 1), lambda x: tw.top_k(x, 2)[0], lambda x: x[:, 1:3],
     lambda x: tw.one_hot(x.argmax(axis=1), 4), lambda x: x.var(axis=1), lambda x: tw.vecdot(x, x),
 )  # fmt: skip
@@ -150,7 +153,8 @@ def test_permuting_a_batch_permutes_the_result(function: Any, order: Any, seed: 
     if direct.dtype == np.float64:
         gradient = tw.grad(lambda x: (function(x) ** 2).sum())
         np.testing.assert_allclose(
-            gradient(tw.tensor(x[order])).numpy(), gradient(tw.tensor(x)).numpy()[order], 1e-11, 1e-11
+            gradient(tw.tensor(x[order])).numpy(), gradient(tw.tensor(x)).numpy()[order],
+            1e-11, 1e-11,
         )  # fmt: skip
 
 
@@ -226,5 +230,6 @@ def test_tensordot_is_that_of_numpy(axes: int, seed: int) -> None:
     shape = (2, 3, 4)
     a, b = numbers(seed, *shape), numbers(seed + 1, *shape[3 - axes :], *shape[: 3 - axes])
     np.testing.assert_allclose(
-        tw.tensordot(tw.tensor(a), tw.tensor(b), axes).numpy(), np.tensordot(a, b, axes), 1e-12, 1e-12
+        tw.tensordot(tw.tensor(a), tw.tensor(b), axes).numpy(), np.tensordot(a, b, axes),
+        1e-12, 1e-12,
     )  # fmt: skip

@@ -377,5 +377,5 @@ def test_leaked_placeholders_are_refused() -> None:
     leaking(tw.ones(2))
     for use in (lambda: Kept.it + 1, lambda: Kept.it.numpy(), lambda: tw.compile(
             lambda x: x + Kept.it)(tw.ones(2))):  # fmt: skip
-        with pytest.raises(TraceError, match="test_tensor.py"):
+        with pytest.raises(TraceError, match=r"test_tensor\.py"):
             use()

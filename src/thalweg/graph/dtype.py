@@ -94,6 +94,8 @@ def as_dtype(given: Any) -> DType:
     if given is float:
         return DEFAULT_FLOAT
     try:
+        if given is None:  # NumPy would read it as float64
+            raise TypeError
         return _BY_NUMPY[np.dtype(given).newbyteorder("=")]
     except (TypeError, KeyError):
         raise DTypeError(

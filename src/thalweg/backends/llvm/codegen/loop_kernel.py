@@ -377,31 +377,42 @@ def emit_columns(
     kept = [d for d in range(rank) if d not in reduced]
     last = kept[-1]
     whole, tail = inner_bounds(space[last], emitter.lanes)
-    blocks = -(-space[last] // emitter.lanes)
+    # several vectors side by side, so that their sums need not wait for each other
+    wide = next(v for v in (4, 2, 1) if v == 1 or space[last] % (v * emitter.lanes) == 0)
+    blocks = -(-space[last] // (wide * emitter.lanes))
     low, high = share(math.prod(space[d] for d in kept[:-1]) * blocks)
     start = start_value(m, anchor, emitter.lanes)
-    cell = Cells(emitter, b.function.entry_basic_block).new(start.ir.type)
+    cells = Cells(emitter, b.function.entry_basic_block)
+    sums = [cells.new(start.ir.type) for _ in range(wide)]
     index = identity_index(space)
     count = math.prod(space[d] for d in reduced)
 
-    def column() -> None:
+    def total(cell: ir.Value) -> Value:
+        return Value(b.load(cell, typ=start.ir.type), anchor.dtype)
+
+    def column(first: ir.Value) -> None:
         emitter.vector = last
-        b.store(start.ir, cell)
+        places = [b.add(first, I64(v * emitter.lanes)) for v in range(wide)]
+        for cell in sums:
+            b.store(start.ir, cell)
         with counted(b, I64(0), I64(count), 1, "reduced") as number:
             outer_position(emitter, number, [space[d] for d in reduced], list(reduced))
-            emitter.forget()
-            x = m.splat(emitter.value(source, index), emitter.lanes)
-            total = combine(m, anchor, Value(b.load(cell, typ=start.ir.type), anchor.dtype), x)
-            b.store(total.ir, cell)
+            for cell, place in zip(sums, places, strict=True):
+                emitter.loops[last] = place
+                emitter.forget()
+                x = m.splat(emitter.value(source, index), emitter.lanes)
+                b.store(combine(m, anchor, total(cell), x).ir, cell)
         for d in reduced:
             emitter.loops[d] = I64(0)
-        emitter.forget()
-        result = m.rounded(Value(b.load(cell, typ=start.ir.type), anchor.dtype))
-        emitter.given[id(anchor)] = lambda _: result
         at = kept_index(anchor, index)
-        for node, buffer in kernel.stores:
-            emitter.store(buffer, linear(at, node.shape, rank), emitter.value(node, at))
-        del emitter.given[id(anchor)]
+        for cell, place in zip(sums, places, strict=True):
+            emitter.loops[last] = place
+            emitter.forget()
+            result = m.rounded(total(cell))
+            emitter.given[id(anchor)] = lambda _, r=result: r
+            for node, buffer in kernel.stores:
+                emitter.store(buffer, linear(at, node.shape, rank), emitter.value(node, at))
+            del emitter.given[id(anchor)]
         emitter.vector = None
 
     with counted(b, low, high, 1, "block") as unit:
@@ -411,18 +422,18 @@ def emit_columns(
         if len(kept) > 1:
             row = b.udiv(unit, I64(blocks))
             outer_position(emitter, row, [space[d] for d in kept[:-1]], kept[:-1])
-        emitter.loops[last] = b.mul(block, I64(emitter.lanes))
-        if tail:
+        first = b.mul(block, I64(wide * emitter.lanes))
+        if not tail:
+            column(first)
+        else:
             with b.if_else(b.icmp_signed("==", block, I64(blocks - 1))) as (at_end, before):
                 with at_end:
                     emitter.mask = fixed_mask(emitter.lanes, tail)
-                    column()
+                    column(first)
                     emitter.mask = None
                 with before:
                     if whole:
-                        column()
-        else:
-            column()
+                        column(first)
 
 
 __all__ = ["emit_columns", "emit_map", "emit_rows", "memory_type"]
