@@ -252,6 +252,23 @@ def test_indexing_by_arrays_is_that_of_numpy(pair: Any, as_tensors: bool) -> Non
     np.testing.assert_array_equal(tw.tensor(array)[ours].numpy(), array[key])
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        (0, slice(None), [1, 0]),
+        (slice(None), 1, slice(None), [0, 2, 1]),
+        (slice(None), [0, 1], None, [2, 0]),
+        (slice(None), [0, 1], 2),
+        (slice(None), 0, [[0, 1], [2, 0]]),
+        ([1, 0], None, 0),
+        (..., [0, 1], slice(None), 1),
+    ],
+)
+def test_indices_apart_come_first(key: Any) -> None:
+    array = np.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5)
+    np.testing.assert_array_equal(tw.tensor(array)[key].numpy(), array[key])
+
+
 @settings(fast, max_examples=20)
 @given(mixed_index())
 def test_indexing_is_the_same_when_compiled(pair: Any) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-import thalweg as tw
 from tests.backends.llvm.test_native import WIDTHS
 from tests.ops.cases import tolerance
 from tests.ops.test_contract import TESTED, brief, by_name, close, node_of
+
+import thalweg as tw
 from thalweg.backends.llvm import compile as stages
 from thalweg.backends.reference import evaluate
 from thalweg.graph.node import Op

@@ -43,7 +43,8 @@ def check(function: Callable[..., Any], *arrays: Any, tolerance: float = 2e-5) -
     wanted, got = ([v] if isinstance(v, tw.Tensor) else list(v) for v in (wanted, got))
     assert len(wanted) == len(got)
     for w, g in zip(wanted, got, strict=True):
-        assert w.shape == g.shape and w.dtype is g.dtype
+        assert w.shape == g.shape
+        assert w.dtype is g.dtype
         np.testing.assert_allclose(
             g.numpy().astype(np.float64), w.numpy().astype(np.float64), tolerance, tolerance
         )

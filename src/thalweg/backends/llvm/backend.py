@@ -7,7 +7,7 @@ import hashlib
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from thalweg.backends.base import Array, Backend, Bound, Program, Repeated
+from thalweg.backends.llvm.loops import Buffer
 from thalweg.backends.llvm.runtime import cache as disk
 from thalweg.backends.llvm.runtime.barrier import STATE_BYTES
 from thalweg.backends.llvm.runtime.library import Library, assembly, build
 from thalweg.backends.llvm.runtime.results import result
 from thalweg.backends.llvm.runtime.target import Target, host
 from thalweg.backends.llvm.runtime.team import team
-
 from thalweg.errors import where
 from thalweg.graph.node import Graph
 from thalweg.graph.printer import print_graph
@@ -195,7 +195,7 @@ class NativeBound(Bound):
             if i not in states
         ]  # fmt: skip
         self.results = HEADER + PER_INPUT * inputs
-        self.memory = memoryview(self.table)
+        self.memory = self.table.data
         self.pointer = _address(self.table)
         self.entry = program.code.library.address("run")
         self.barrier = _aligned(STATE_BYTES)
@@ -281,10 +281,12 @@ def _times(program: NativeProgram, made: Any, text: str, arrays: Sequence[Array]
     lines, whole = [], 0.0
     for step, name in zip(schedule.steps, names, strict=True):
         buffers = list({id(b): b for b in step.reads + step.writes}.values())
-        address = {"input": lambda b: _address(held[b.number]),
-                   "output": lambda b: _address(outputs[b.number]),
-                   "constant": lambda b: _address(b.data),
-                   "arena": lambda b: arena + b.offset}  # fmt: skip
+        address: dict[str, Callable[[Buffer], int]] = {
+            "input": lambda b: _address(held[b.number]),
+            "output": lambda b: _address(outputs[b.number]),
+            "constant": lambda b: _address(b.data),
+            "arena": lambda b: arena + b.offset,
+        }
         args = [address[b.place](b) for b in buffers] + [_address(fault), 0, 1]
         kinds = [ctypes.c_void_p] * (len(buffers) + 1) + [ctypes.c_int64] * 2
         function = ctypes.CFUNCTYPE(None, *kinds)(library.address(name))

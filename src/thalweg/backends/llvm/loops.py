@@ -227,7 +227,7 @@ class Schedule:
 
 
 def passes_of(kernel: Kernel) -> list[list[Node]]:
-    """Return the reductions of a row kernel in the order of passes: each needs only earlier ones."""
+    """Return the reductions of a row kernel, pass by pass: each needs only earlier ones."""
     level: dict[int, int] = {}
 
     def depth(node: Node) -> int:

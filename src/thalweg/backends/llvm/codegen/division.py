@@ -1,8 +1,8 @@
 """Division and square root of wide float32 vectors, faster than the processor's own.
 
 A 512-bit division or root keeps the processor busy for about 16 cycles. An estimate of 14 bits, one
-Newton step and one correction by the exact residual (P. Markstein, "IA-64 and elementary functions",
-2000) take about 4, and are right to less than one unit in the last place.
+Newton step and one correction by the exact residual (P. Markstein, "IA-64 and elementary
+functions", 2000) take about 4, and are right to less than one unit in the last place.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from thalweg.graph.shape import contiguous_strides
 
 Pointers = Callable[[Buffer], ir.Value]
 Given = Callable[[Index], Value]
+Share = Callable[[int], tuple[ir.Value, ir.Value]]  # this thread's range of so many pieces of work
 
 
 class Emitter:
@@ -209,7 +210,8 @@ class Emitter:
         if factor == 1:
             stored = self._masked("load", vector, pointer, align, zeros)
         else:
-            stored = self._masked("gather", vector, self._spread(pointer, kind, factor), align, zeros)
+            spread = self._spread(pointer, kind, factor)
+            stored = self._masked("gather", vector, spread, align, zeros)
         return m.unpack(stored, buffer.dtype)
 
     def _spread(self, pointer: ir.Value, kind: ir.Type, factor: int) -> ir.Value:
@@ -311,11 +313,23 @@ def counted(builder: ir.IRBuilder, start: ir.Value, stop: ir.Value, step: int, n
     builder.position_at_end(end)
 
 
+def always(value: Value) -> Given:
+    """Return a function that gives this value at every index."""
+    return lambda _: value
+
+
 def strides_of(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Return row-major strides in elements."""
     return contiguous_strides(shape)
 
 
 __all__ = [
-    "I1", "I8", "Emitter", "POINTER", "counted", "fixed_mask", "lane_mask", "strides_of",
+    "I1",
+    "I8",
+    "POINTER",
+    "Emitter",
+    "counted",
+    "fixed_mask",
+    "lane_mask",
+    "strides_of",
 ]  # fmt: skip

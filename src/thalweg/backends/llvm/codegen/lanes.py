@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 
 
 @dataclass(frozen=True)

@@ -157,8 +157,8 @@ def emit_map(
 def _spread_flat(place: Affine, rank: int) -> Index:
     """Return an index of ``rank`` axes whose row-major position is the flat loop.
 
-    Only its last axis moves: loads of row-major arrays of the full shape come out right, and axes of
-    size 1 elsewhere read 0.
+    Only its last axis moves: loads of row-major arrays of the full shape come out right, and axes
+    of size 1 elsewhere read 0.
     """
     zero = Affine(0, (0,))
     return (zero,) * (rank - 1) + (place,) if rank else ()
@@ -222,9 +222,11 @@ def fold_lanes(machine: Machine, node: Node, x: Value) -> Value:
     while lanes > 1:
         lanes //= 2
         undefined = ir.Constant(value.type, ir.Undefined)
-        pick = lambda r: ir.Constant(ir.VectorType(ir.IntType(32), lanes), list(r))  # noqa: B023, E731
-        low = b.shuffle_vector(value, undefined, pick(range(lanes)))
-        high = b.shuffle_vector(value, undefined, pick(range(lanes, 2 * lanes)))
+        kind = ir.VectorType(ir.IntType(32), lanes)
+        first = ir.Constant(kind, list(range(lanes)))
+        second = ir.Constant(kind, list(range(lanes, 2 * lanes)))
+        low = b.shuffle_vector(value, undefined, first)
+        high = b.shuffle_vector(value, undefined, second)
         value = combine(machine, node, Value(low, x.dtype), Value(high, x.dtype)).ir
     scalar = b.extract_element(value, ir.IntType(32)(0)) if x.lanes > 1 else value
     return Value(scalar, x.dtype)
@@ -361,14 +363,28 @@ def _reduce_pass(
     for node, cell, start in accumulators:
         total = fold_lanes(m, node, Value(b.load(cell, typ=start.ir.type), node.dtype))
         result = m.rounded(total)
-        emitter.given[id(node)] = lambda _, r=result: r
+        emitter.given[id(node)] = always(result)
     assert rank
+
+
+def _masked_at_end(
+    emitter: Emitter, at_end: ir.Value, tail: int, whole: bool, body: Callable[[], None]
+) -> None:
+    """Emit ``body`` for the last block, of which ``tail`` lanes exist, and for whole ones."""
+    with emitter.builder.if_else(at_end) as (last, before):
+        with last:
+            emitter.mask = fixed_mask(emitter.lanes, tail)
+            body()
+            emitter.mask = None
+        with before:
+            if whole:
+                body()
 
 
 def emit_columns(
     emitter: Emitter, kernel: Kernel, share: Callable[[int], tuple[ir.Value, ir.Value]]
 ) -> None:
-    """Emit a reduction over leading axes: lanes are columns, and what follows is done per column."""
+    """Emit a reduction over leading axes: lanes are columns; what follows is done per column."""
     anchor = kernel.anchor
     assert anchor is not None
     source = anchor.inputs[0]
@@ -385,7 +401,7 @@ def emit_columns(
     cells = Cells(emitter, b.function.entry_basic_block)
     sums = [cells.new(start.ir.type) for _ in range(wide)]
     index = identity_index(space)
-    count = math.prod(space[d] for d in reduced)
+    count = I64(math.prod(space[d] for d in reduced))
 
     def total(cell: ir.Value) -> Value:
         return Value(b.load(cell, typ=start.ir.type), anchor.dtype)
@@ -395,7 +411,7 @@ def emit_columns(
         places = [b.add(first, I64(v * emitter.lanes)) for v in range(wide)]
         for cell in sums:
             b.store(start.ir, cell)
-        with counted(b, I64(0), I64(count), 1, "reduced") as number:
+        with counted(b, I64(0), count, 1, "reduced") as number:
             outer_position(emitter, number, [space[d] for d in reduced], list(reduced))
             for cell, place in zip(sums, places, strict=True):
                 emitter.loops[last] = place
@@ -409,7 +425,7 @@ def emit_columns(
             emitter.loops[last] = place
             emitter.forget()
             result = m.rounded(total(cell))
-            emitter.given[id(anchor)] = lambda _, r=result: r
+            emitter.given[id(anchor)] = always(result)
             for node, buffer in kernel.stores:
                 emitter.store(buffer, linear(at, node.shape, rank), emitter.value(node, at))
             del emitter.given[id(anchor)]
@@ -426,14 +442,8 @@ def emit_columns(
         if not tail:
             column(first)
         else:
-            with b.if_else(b.icmp_signed("==", block, I64(blocks - 1))) as (at_end, before):
-                with at_end:
-                    emitter.mask = fixed_mask(emitter.lanes, tail)
-                    column(first)
-                    emitter.mask = None
-                with before:
-                    if whole:
-                        column(first)
+            at_end = b.icmp_signed("==", block, I64(blocks - 1))
+            _masked_at_end(emitter, at_end, tail, bool(whole), lambda: column(first))
 
 
 __all__ = ["emit_columns", "emit_map", "emit_rows", "memory_type"]

@@ -474,7 +474,8 @@ _OPERATIONS: dict[str, Operation] = {
     "less_equal": _compare("<="), "greater": _compare(">"), "greater_equal": _compare(">="),
     "logical_and": _logical("and_"), "logical_or": _logical("or_"), "logical_xor": _logical("xor"),
     "logical_not": _not, "bitwise_and": _bits("and_"), "bitwise_or": _bits("or_"),
-    "bitwise_xor": _bits("xor"), "bitwise_invert": lambda m, x: Value(m.builder.not_(x.ir), x.dtype),
+    "bitwise_xor": _bits("xor"),
+    "bitwise_invert": lambda m, x: Value(m.builder.not_(x.ir), x.dtype),
     "bitwise_left_shift": _shift("left"), "bitwise_right_shift": _shift("right"),
     "negative": _negative, "abs": _absolute, "sign": _sign, "isnan": _isnan, "isinf": _isinf,
     "isfinite": _isfinite, "floor": _rounding("floor"), "ceil": _rounding("ceil"),
@@ -482,6 +483,20 @@ _OPERATIONS: dict[str, Operation] = {
 }  # fmt: skip
 
 __all__ = [
-    "DOUBLE", "FLOAT", "I1", "I16", "I32", "I64", "I8", "POINTER", "Machine", "Sequence", "Value",
-    "float32", "int64", "memory_type", "register_type", "suffix",
+    "DOUBLE",
+    "FLOAT",
+    "I1",
+    "I8",
+    "I16",
+    "I32",
+    "I64",
+    "POINTER",
+    "Machine",
+    "Sequence",
+    "Value",
+    "float32",
+    "int64",
+    "memory_type",
+    "register_type",
+    "suffix",
 ]  # fmt: skip

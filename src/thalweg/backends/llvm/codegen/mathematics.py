@@ -14,7 +14,7 @@ range reductions: J.-M. Muller, Elementary Functions, 3rd ed., chapters 10 and 1
 import math
 from collections.abc import Sequence
 
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 
 from thalweg.backends.llvm.codegen.lanes import Kernel, Lanes
 from thalweg.backends.llvm.codegen.mathematics_wide import CIRCULAR, WIDE, log_edges

@@ -8,7 +8,7 @@ range reductions: J.-M. Muller, Elementary Functions, 3rd ed., chapters 10 and 1
 
 import math
 
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 
 from thalweg.backends.llvm.codegen.lanes import Kernel, Lanes
 

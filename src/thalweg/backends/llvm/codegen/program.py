@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from thalweg.backends.llvm.codegen import structured
-from thalweg.backends.llvm.codegen.contraction import Tiles, emit_contraction, emit_pack
+from thalweg.backends.llvm.codegen.contraction import Tiles, emit_contraction
 from thalweg.backends.llvm.codegen.division import WideModule
-from thalweg.backends.llvm.codegen.emitter import Emitter, counted
+from thalweg.backends.llvm.codegen.emitter import Emitter, Share, counted
 from thalweg.backends.llvm.codegen.half import PlainModule
 from thalweg.backends.llvm.codegen.loop_kernel import emit_columns, emit_map, emit_rows
 from thalweg.backends.llvm.codegen.machine import I8, I32, I64, POINTER
+from thalweg.backends.llvm.codegen.packing import emit_pack
 from thalweg.backends.llvm.loops import Buffer, Schedule, Step, passes_of
 from thalweg.graph.node import Node
 
@@ -72,13 +73,13 @@ class ProgramWriter:
         )  # fmt: skip
         builder.position_at_end(body)
         share = self._share(builder, thread, threads)
-        self._emit(emitter, step, share, thread)
+        self._emit(emitter, step, share)
         builder.ret_void()
         builder.position_at_end(function.entry_basic_block)
         builder.branch(body)
         return self._deduplicated(function), buffers
 
-    def _share(self, b: ir.IRBuilder, thread: ir.Value, threads: ir.Value):  # type: ignore[no-untyped-def]
+    def _share(self, b: ir.IRBuilder, thread: ir.Value, threads: ir.Value) -> Share:
         """Return a function that gives this thread's range of so many equal pieces of work."""
 
         def share(units: int) -> tuple[ir.Value, ir.Value]:
@@ -89,10 +90,11 @@ class ProgramWriter:
 
         return share
 
-    def _emit(self, emitter: Emitter, step: Step, share, thread: ir.Value) -> None:  # type: ignore[no-untyped-def]
+    def _emit(self, emitter: Emitter, step: Step, share: Share) -> None:
         kernel = step.kernel
         if step.packs:
-            assert step.plan is not None and step.packed is not None
+            assert step.plan is not None
+            assert step.packed is not None
             emit_pack(emitter, step.plan, step.packed.dtype, share, step.packed)
         elif kernel.kind == "contraction":
             assert step.plan is not None

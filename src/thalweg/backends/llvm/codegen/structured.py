@@ -14,7 +14,6 @@ from thalweg.backends.llvm.loops import Affine, Index, Kernel, identity_index, l
 from thalweg.graph.dtype import int64
 from thalweg.graph.node import Node
 
-Share = Callable[[int], tuple[ir.Value, ir.Value]]
 
 
 def _widened(index: Index, more: int) -> Index:

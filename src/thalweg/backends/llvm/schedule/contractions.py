@@ -49,8 +49,7 @@ def _strides(
     operand: Node, labels: str, every: str, stored: Stored
 ) -> tuple[Node, int, dict[str, int]] | None:
     zero = (0,) * len(every)
-    unit = lambda c: tuple(int(c == o) for o in every)  # noqa: E731
-    index = tuple(Affine(0, unit(c)) for c in labels)
+    index = tuple(Affine(0, tuple(int(c == o) for o in every)) for c in labels)
     found = resolve(operand, index or (), stored)
     if found is None:
         return None
@@ -119,22 +118,29 @@ def make_plan(kernel: Kernel, stored: Stored, lanes: int, registers: int, thread
     every = "".join(dict.fromkeys(spec[0] + spec[1]))
     left = _strides(anchor.inputs[0], spec[0], every, stored)
     right = _strides(anchor.inputs[1], spec[1], every, stored)
-    assert left is not None and right is not None
-    size = dict(zip(spec[0] + spec[1], anchor.inputs[0].shape + anchor.inputs[1].shape, strict=True))
+    assert left is not None
+    assert right is not None
+    a, b = anchor.inputs
+    size = dict(zip(spec[0] + spec[1], a.shape + b.shape, strict=True))
     out = dict(zip(spec[2], contiguous_strides(anchor.shape), strict=True))
     batch, rows, columns, summed = roles(spec)
     swap = _better_swapped(left, right, out, size, rows, columns)
     if swap:
         left, right, rows, columns = right, left, columns, rows
-    axis = lambda c: Axis(c, size[c], left[2][c], right[2][c], out.get(c, 0))  # noqa: E731
+    a_steps, b_steps = left[2], right[2]
+
+    def axes(labels: str) -> list[Axis]:
+        return [
+            Axis(c, size[c], a_steps[c], b_steps[c], out.get(c, 0)) for c in labels if size[c] != 1
+        ]
+
     test = mergeable(kernel, spec[2], stored)
-    group = lambda labels: _merged([axis(c) for c in labels if size[c] != 1], test)  # noqa: E731
     one = Axis("", 1, 0, 0, 0)
-    ms, ns, ks = group(rows), group(columns), _merged_sum([axis(c) for c in summed if size[c] != 1])
+    ms, ns, ks = _merged(axes(rows), test), _merged(axes(columns), test), _merged_sum(axes(summed))
     m = ms.pop() if ms else one
     n = _take_lanes(ns) if ns else one
     k = ks.pop() if ks else one
-    outer = [axis(c) for c in batch if size[c] != 1] + ms + ns
+    outer = axes(batch) + ms + ns
     outer.sort(key=lambda x: -x.c)
     plan = Plan(left[0], right[0], left[1], right[1], outer, m, n, k, ks, lanes)
     plan.packed = _worth_packing(plan)
@@ -191,10 +197,10 @@ def _better_swapped(
 
 
 def _choose_tile(plan: Plan, registers: int, threads: int) -> None:
-    """Set the register tile that needs the fewest cycles, by a simple count of the hardware's ports.
+    """Set the register tile that needs the fewest cycles, by a simple count of the ports.
 
-    A tile of r rows and v vectors does r * v multiply-adds a step, two a cycle, and r + v loads, two
-    a cycle; fewer than 8 running sums wait for each other (latency 4, two a cycle).
+    A tile of r rows and v vectors does r * v multiply-adds a step, two a cycle, and r + v loads,
+    two a cycle; fewer than 8 running sums wait for each other (latency 4, two a cycle).
     """
     best: tuple[float, int, int] | None = None
     vectors = -(-plan.n.size // plan.lanes)
@@ -217,15 +223,18 @@ def _cost(m: int, vectors: int, r: int, v: int, plan: Plan, threads: int) -> flo
     k = plan.k.size * math.prod(t.size for t in plan.taps)
     finish = 2.0  # cycles a vector of the result costs besides
     full, last = divmod(m, r)
-    column = lambda w: (  # noqa: E731
-        full * (k * step(r, w) + finish * r * w + 20)
-        + ((k * step(last, w) + finish * last * w + 20) if last else 0)
-    )
+
+    def tile(rows: int, wide: int) -> float:
+        return k * step(rows, wide) + finish * rows * wide + 20
+
+    def column(wide: int) -> float:
+        return full * tile(r, wide) + (tile(last, wide) if last else 0)
+
     panels, rest = divmod(vectors, v)
     work = panels * column(v) + (column(rest) if rest else 0)
     outer = math.prod(x.size for x in plan.outer)
     tiles = outer * (panels + bool(rest)) * (full + bool(last))
-    largest = k * step(r, v) + finish * r * v + 20
+    largest = tile(r, v)
     variants = (1 + bool(last)) * (1 + bool(rest))
     total = work * outer * (0.97 + 0.03 * variants)  # each further tile shape is compiled
     share = math.ceil(tiles / threads) / tiles

@@ -24,9 +24,12 @@ from thalweg.graph.node import Graph, Node
 from thalweg.graph.rewrite import topological, users
 
 COSTLY = frozenset(
-    "exp exp2 expm1 log log2 log10 log1p tanh sigmoid erf erfc sin cos tan asin acos atan sinh cosh "
-    "asinh acosh atanh atan2 power random_bits floor_divide remainder divide sqrt rsqrt".split()
-)
+    [
+        "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tanh", "sigmoid", "erf", "erfc",
+        "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh",
+        "atan2", "power", "random_bits", "floor_divide", "remainder", "divide", "sqrt", "rsqrt",
+    ]
+)  # fmt: skip
 NEAR = 16  # kernels back to which unrelated work over the same space is joined
 OPEN_KINDS = ("map", "rows", "columns", "contraction")
 
@@ -62,21 +65,16 @@ class Fusion:
         """Mark the nodes that their readers take from memory."""
         for node in reversed(self.order):
             name = node.op.name
-            if name == "contract":
-                for i in node.inputs:
-                    self._store_behind(i)
-            elif node.op.kind == "structured":
+            if name == "contract" or node.op.kind == "structured":
                 for i in node.inputs:
                     self._store_behind(i)
             elif name == "reshape" and not _affine_reshape(node):
                 self._store(node.inputs[0])
         for node in self.order:
             readers = self.readers.get(id(node), ())
-            if self.is_costly(node) and len(readers) > 1 and node.size > 1:
-                self.must_store.add(id(node))
-            elif node.op.kind == "elementwise" and node.size == 1 and any(
-                r.size > 1 for r in readers
-            ):  # a number that every element needs is computed once
+            several = self.is_costly(node) and len(readers) > 1 and node.size > 1
+            each = node.op.kind == "elementwise" and any(r.size > 1 for r in readers)
+            if several or (each and node.size == 1):  # a number that every element needs: once
                 self.must_store.add(id(node))
 
     def is_costly(self, node: Node) -> bool:
@@ -101,12 +99,12 @@ class Fusion:
                 break
             index = source_index(node, index)
             node = node.inputs[0]
-        if is_view(node) or node.op.kind == "leaf" and id(node) not in self.inputs:
+        if is_view(node) or (node.op.kind == "leaf" and id(node) not in self.inputs):
             if node.op.kind == "leaf":
                 self.must_store.add(id(node))
             else:
                 self._store(node.inputs[0])
-                if not (node.op.name == "reshape"):
+                if node.op.name != "reshape":
                     self.must_store.add(id(node))
             return
         if id(node) not in self.inputs:
@@ -242,9 +240,9 @@ class Fusion:
             if other is kernel:
                 if where is None or where != self._index_in(kernel, read):
                     return False
-            elif other is not None and self._reaches(other, kernel):
-                return False
-            elif where is None and read.rank:
+            elif (where is None and read.rank) or (
+                other is not None and self._reaches(other, kernel)
+            ):
                 return False
         return True
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -120,8 +121,9 @@ class Scheduler:
         if id(node) in self.fusion.inputs:
             return True
         home = self.fusion.kernel_of.get(id(node))
-        return home is not None and (home is not kernel or kernel.part is not None
-                                     and id(node) not in kernel.inside)  # fmt: skip
+        return home is not None and (
+            home is not kernel or (kernel.part is not None and id(node) not in kernel.inside)
+        )
 
     # --- steps ----------------------------------------------------------------------------
 
@@ -241,7 +243,7 @@ class Scheduler:
         after: list[set[int]] = [set() for _ in steps]
         state = {id(self.buffers[id(n)]) for n in self.graph.inputs}
         for key, writing in writers.items():
-            for first, second in zip(writing, writing[1:], strict=False):
+            for first, second in pairwise(writing):
                 after[second].add(first)  # a fill before the parts that go into it
             for r in readers.get(key, ()):
                 for w in writing:
@@ -285,9 +287,14 @@ def _distinct(buffers: Iterator[Buffer] | list[Buffer]) -> list[Buffer]:
     return list({id(b): b for b in buffers}.values())
 
 
-def kernel_reads(kernel: Kernel, is_stored: object) -> Iterator[tuple[Node, Index | None]]:
+def kernel_reads(
+    kernel: Kernel, is_stored: Callable[[Node, Kernel], bool]
+) -> Iterator[tuple[Node, Index | None]]:
     """Yield the stored nodes that a kernel reads, each with the index that it reads them at."""
-    stored = lambda n: is_stored(n, kernel)  # type: ignore[operator]  # noqa: E731
+
+    def stored(node: Node) -> bool:
+        return is_stored(node, kernel)
+
     seen: set[tuple[int, Index | None]] = set()
     stack: list[tuple[Node, Index | None]] = []
     for member in kernel.members:
@@ -312,10 +319,10 @@ def kernel_reads(kernel: Kernel, is_stored: object) -> Iterator[tuple[Node, Inde
         if (id(node), index) in seen:
             continue
         seen.add((id(node), index))
-        for i, source in enumerate(node.inputs):
+        for position, source in enumerate(node.inputs):
             if node is kernel.anchor and kernel.kind == "contraction":
                 continue
-            at = _moved(kernel, node, index, i)
+            at = _moved(kernel, node, index, position)
             behind = source
             if node.op.name == "reshape" and at is None:
                 while behind.op.name == "reshape" and not stored(behind):

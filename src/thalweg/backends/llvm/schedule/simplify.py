@@ -119,7 +119,9 @@ def _fold_elementwise(node: Node) -> Node:
         return node
     fills = [_fill(i) for i in node.inputs]
     if all(f is not None for f in fills):
-        scalars = [np.asarray(f, dtype=i.dtype.numpy) for f, i in zip(fills, node.inputs, strict=True)]
+        scalars = [
+            np.asarray(f, dtype=i.dtype.numpy) for f, i in zip(fills, node.inputs, strict=True)
+        ]
         with np.errstate(all="ignore"):
             value = node.op.meaning(np, *scalars, **node.attrs)
         return full(node.shape, np.asarray(value).item(), node.dtype)
@@ -169,8 +171,7 @@ def _fold_reduction(node: Node) -> Node:
     source = node.inputs[0]
     count = math.prod(source.shape[a] for a in node.attrs["axes"])
     if count == 1:
-        shaped = source if source.shape == node.shape else OPS["reshape"](source, shape=node.shape)
-        return shaped
+        return source if source.shape == node.shape else OPS["reshape"](source, shape=node.shape)
     if _fill(source) is not None and source.size and node.op.name in ("max", "min"):
         return full(node.shape, source.attrs["value"], node.dtype)
     return node
@@ -335,8 +336,10 @@ def small_constants(graph: Graph) -> Graph:
     """Turn arrays that hold one number everywhere into that number."""
 
     def rule(node: Node) -> Node:
-        if node.op is CONSTANT and node.size and (node.attrs["value"] == node.attrs["value"].flat[0]).all():
-            return full(node.shape, node.attrs["value"].flat[0].item(), node.dtype)
-        return node
+        if node.op is not CONSTANT or not node.size:
+            return node
+        value = node.attrs["value"]
+        same = (value == value.flat[0]).all()
+        return full(node.shape, value.flat[0].item(), node.dtype) if same else node
 
     return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
