@@ -269,6 +269,11 @@ class NativeBound(Bound):
         return outputs
 
 
+def _constant_address(buffer: Buffer) -> int:
+    assert buffer.data is not None
+    return _address(buffer.data)
+
+
 def _times(program: NativeProgram, made: Any, text: str, arrays: Sequence[Array]) -> str:
     """Return the median time of each kernel, run alone on one thread on these inputs."""
     schedule, names = made.schedule, made.program.kernels
@@ -284,7 +289,7 @@ def _times(program: NativeProgram, made: Any, text: str, arrays: Sequence[Array]
         address: dict[str, Callable[[Buffer], int]] = {
             "input": lambda b: _address(held[b.number]),
             "output": lambda b: _address(outputs[b.number]),
-            "constant": lambda b: _address(b.data),
+            "constant": _constant_address,
             "arena": lambda b: arena + b.offset,
         }
         args = [address[b.place](b) for b in buffers] + [_address(fault), 0, 1]

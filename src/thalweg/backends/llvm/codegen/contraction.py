@@ -15,7 +15,6 @@ from thalweg.backends.llvm.codegen.emitter import (
     counted,
     fixed_mask,
 )
-from thalweg.backends.llvm.codegen.loop_kernel import outer_position
 from thalweg.backends.llvm.codegen.machine import (
     I32,
     I64,

@@ -328,6 +328,8 @@ __all__ = [
     "I8",
     "POINTER",
     "Emitter",
+    "Share",
+    "always",
     "counted",
     "fixed_mask",
     "lane_mask",

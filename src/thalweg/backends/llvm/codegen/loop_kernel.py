@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-from thalweg.backends.llvm.codegen.emitter import Emitter, counted, fixed_mask
+from thalweg.backends.llvm.codegen.emitter import Emitter, always, counted, fixed_mask
 from thalweg.backends.llvm.codegen.machine import I64, Machine, Value, memory_type, register_type
 from thalweg.backends.llvm.loops import (
     Affine,

@@ -121,7 +121,7 @@ class Machine:
 
     def threefry(self, *words: Value) -> Value:
         """Return random bits for key, key, counter and stream."""
-        return threefry(self, *self.aligned(*words))  # type: ignore[no-any-return]
+        return threefry(self, *self.aligned(*words))
 
     def word(self, value: int) -> Value:
         """Return a uint32 constant."""

@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from thalweg.backends.llvm.codegen.emitter import Emitter, counted
+from thalweg.backends.llvm.codegen.emitter import Emitter, Share, counted
 from thalweg.backends.llvm.codegen.loop_kernel import inner_bounds, outer_position, vector_loop
 from thalweg.backends.llvm.codegen.machine import I64, Value, register_type
 from thalweg.backends.llvm.loops import Affine, Index, Kernel, identity_index, linear
 from thalweg.graph.dtype import int64
 from thalweg.graph.node import Node
-
 
 
 def _widened(index: Index, more: int) -> Index:
