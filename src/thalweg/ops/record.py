@@ -150,7 +150,11 @@ def _weak_type(value: Operand) -> type | None:
 def operands(*values: Operand, name: str) -> tuple[Node, ...]:
     """Return nodes of one common dtype; Python numbers take that of the tensors."""
     weak = [_weak_type(v) for v in values]
-    strong = [v.dtype for v, w in zip(values, weak, strict=True) if w is None]  # type: ignore[union-attr]
+    strong = [
+        v.dtype  # type: ignore[union-attr]
+        for v, w in zip(values, weak, strict=True)
+        if w is None
+    ]
     if not strong:
         kinds = {w for w in weak if w is not None}
         dtype = DEFAULT_FLOAT if float in kinds else DEFAULT_INT if int in kinds else bool_

@@ -324,14 +324,6 @@ def strides_of(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 __all__ = [
-    "I1",
-    "I8",
-    "POINTER",
-    "Emitter",
-    "Share",
-    "always",
-    "counted",
-    "fixed_mask",
-    "lane_mask",
+    "I1", "I8", "POINTER", "Emitter", "Share", "always", "counted", "fixed_mask", "lane_mask",
     "strides_of",
 ]  # fmt: skip

@@ -368,10 +368,15 @@ def _reduce_pass(
 
 
 def _masked_at_end(
-    emitter: Emitter, at_end: ir.Value, tail: int, whole: bool, body: Callable[[], None]
-) -> None:
-    """Emit ``body`` for the last block, of which ``tail`` lanes exist, and for whole ones."""
-    with emitter.builder.if_else(at_end) as (last, before):
+    emitter: Emitter, block: ir.Value, blocks: int, bounds: tuple[int, int],
+    body: Callable[[], None],
+) -> None:  # fmt: skip
+    """Emit ``body`` for a block of lanes; in the last one only those of the tail may exist."""
+    b, (whole, tail) = emitter.builder, bounds
+    if not tail:
+        body()
+        return
+    with b.if_else(b.icmp_signed("==", block, I64(blocks - 1))) as (last, before):
         with last:
             emitter.mask = fixed_mask(emitter.lanes, tail)
             body()
@@ -392,7 +397,7 @@ def emit_columns(
     rank, b, m = len(space), emitter.builder, emitter.machine
     kept = [d for d in range(rank) if d not in reduced]
     last = kept[-1]
-    whole, tail = inner_bounds(space[last], emitter.lanes)
+    bounds = inner_bounds(space[last], emitter.lanes)
     # several vectors side by side, so that their sums need not wait for each other
     wide = next(v for v in (4, 2, 1) if v == 1 or space[last] % (v * emitter.lanes) == 0)
     blocks = -(-space[last] // (wide * emitter.lanes))
@@ -424,8 +429,7 @@ def emit_columns(
         for cell, place in zip(sums, places, strict=True):
             emitter.loops[last] = place
             emitter.forget()
-            result = m.rounded(total(cell))
-            emitter.given[id(anchor)] = always(result)
+            emitter.given[id(anchor)] = always(m.rounded(total(cell)))
             for node, buffer in kernel.stores:
                 emitter.store(buffer, linear(at, node.shape, rank), emitter.value(node, at))
             del emitter.given[id(anchor)]
@@ -439,11 +443,7 @@ def emit_columns(
             row = b.udiv(unit, I64(blocks))
             outer_position(emitter, row, [space[d] for d in kept[:-1]], kept[:-1])
         first = b.mul(block, I64(wide * emitter.lanes))
-        if not tail:
-            column(first)
-        else:
-            at_end = b.icmp_signed("==", block, I64(blocks - 1))
-            _masked_at_end(emitter, at_end, tail, bool(whole), lambda: column(first))
+        _masked_at_end(emitter, block, blocks, bounds, lambda: column(first))
 
 
 __all__ = ["emit_columns", "emit_map", "emit_rows", "memory_type"]

@@ -483,20 +483,6 @@ _OPERATIONS: dict[str, Operation] = {
 }  # fmt: skip
 
 __all__ = [
-    "DOUBLE",
-    "FLOAT",
-    "I1",
-    "I8",
-    "I16",
-    "I32",
-    "I64",
-    "POINTER",
-    "Machine",
-    "Sequence",
-    "Value",
-    "float32",
-    "int64",
-    "memory_type",
-    "register_type",
-    "suffix",
+    "DOUBLE", "FLOAT", "I1", "I8", "I16", "I32", "I64", "POINTER", "Machine", "Sequence", "Value",
+    "float32", "int64", "memory_type", "register_type", "suffix",
 ]  # fmt: skip

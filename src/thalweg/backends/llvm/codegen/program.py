@@ -197,8 +197,9 @@ class ProgramWriter:
             restore()
             b.ret_void()
 
-    def _input(self, b: ir.IRBuilder, word, number: int, node: Node, step: ir.Value,  # type: ignore[no-untyped-def]
-               thread: ir.Value, threads: ir.Value) -> tuple[ir.Value, object]:  # fmt: skip
+    def _input(self, b: ir.IRBuilder, word: Callable[..., ir.Value], number: int, node: Node,
+               step: ir.Value, thread: ir.Value,
+               threads: ir.Value) -> tuple[ir.Value, ir.Value | None]:  # fmt: skip
         """Return where an input of this step lies; rows picked by an index are gathered first."""
         at = HEADER + PER_INPUT * number
         base = word(at, POINTER)
