@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -16,6 +19,26 @@ from thalweg.backends.llvm.runtime.target import Target
 _UNWANTED = ("loop_vectorization", "slp_vectorization", "loop_unrolling", "loop_interleaving")
 _numbers = itertools.count()
 _engine_lock = threading.Lock()
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Let Ctrl-C wait until the end of the block.
+
+    An interrupt inside of llvmlite, where it disposes of an object, can free the object twice.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    came: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def build(ir_text_or_module: object, target: Target, level: int = 2) -> bytes:
@@ -34,7 +57,7 @@ def build(ir_text_or_module: object, target: Target, level: int = 2) -> bytes:
     Raises:
         RuntimeError: the IR does not parse or verify; the message is LLVM's.
     """
-    with _parse(ir_text_or_module, target) as module:
+    with interrupts_held(), _parse(ir_text_or_module, target) as module:
         machine = _machine(target)
         _optimise(module, machine, level)
         return bytes(machine.emit_object(module))
@@ -42,7 +65,7 @@ def build(ir_text_or_module: object, target: Target, level: int = 2) -> bytes:
 
 def assembly(ir_text_or_module: object, target: Target, level: int = 2) -> str:
     """Return what :func:`build` compiles, as assembly text to read."""
-    with _parse(ir_text_or_module, target) as module:
+    with interrupts_held(), _parse(ir_text_or_module, target) as module:
         machine = _machine(target)
         _optimise(module, machine, level)
         return str(machine.emit_assembly(module))
@@ -68,8 +91,9 @@ class Library:
             RuntimeError: it is not object code of this machine; the message is LLVM's.
         """
         name = f"thalweg.{next(_numbers)}"
-        builder = llvm.JITLibraryBuilder().add_object_img(object_code).add_current_process()
-        return cls(name, builder.link(_engine(), name))
+        with interrupts_held():
+            builder = llvm.JITLibraryBuilder().add_object_img(object_code).add_current_process()
+            return cls(name, builder.link(_engine(), name))
 
     def address(self, name: str) -> int:
         """Return the address of an external function or variable of the library.
@@ -78,10 +102,11 @@ class Library:
             RuntimeError: there is none of that name, or it needs one that the process lacks.
         """
         if name not in self._addresses:
-            tracker = _engine().lookup(self._name, name)
-            # Every tracker must live: dropping one would unload the whole library.
-            self._trackers.append(tracker)
-            self._addresses[name] = int(tracker[name])
+            with interrupts_held():
+                tracker = _engine().lookup(self._name, name)
+                # Every tracker must live: dropping one would unload the whole library.
+                self._trackers.append(tracker)
+                self._addresses[name] = int(tracker[name])
         return self._addresses[name]
 
 
