@@ -215,12 +215,17 @@ def _choose_tile(plan: Plan, registers: int, threads: int) -> None:
     plan.rows, plan.vectors = best[1], best[2]
 
 
+NEAR = 1 << 15  # bytes of a panel that stay in the first cache beside rows of A
+
+
 def _cost(m: int, vectors: int, r: int, v: int, plan: Plan, threads: int) -> float:
+    k = plan.k.size * math.prod(t.size for t in plan.taps)
+    far = k * v * plan.lanes * plan.align > NEAR  # the panel comes from the second cache
+
     def step(rows: int, wide: int) -> float:
         fma, load = rows * wide / 2, (rows + wide * 1.25) / 2
-        return max(fma, load, 4.0) + 0.15
+        return max(fma, load, 4.0) + (0.15 + 0.25 * wide if far else 0.15)
 
-    k = plan.k.size * math.prod(t.size for t in plan.taps)
     finish = 2.0  # cycles a vector of the result costs besides
     full, last = divmod(m, r)
 
