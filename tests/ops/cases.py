@@ -235,6 +235,25 @@ def _identity() -> Rows:
     return [([s], {}) for s in ((), (3,), (2, 3), (0,), (4, 33))]
 
 
+_WINDOWS: tuple[tuple[Shape, Shape, Shape, Shape, Shape], ...] = (
+    ((7,), (0,), (3,), (1,), (1,)), ((2, 9), (1,), (3,), (2,), (1,)),
+    ((2, 9, 3), (1,), (2,), (1,), (3,)), ((2, 7, 8, 3), (1, 2), (3, 2), (2, 1), (1, 2)),
+    ((1, 5, 33), (1,), (1,), (2,), (1,)), ((2, 6, 6, 17), (1, 2), (2, 2), (2, 2), (1, 1)),
+    ((3, 10), (1,), (2,), (3,), (4,)), ((2, 5, 4, 6, 2), (1, 2, 3), (2, 2, 3), (1, 2, 1), (2, 1, 1)),
+    ((3, 2), (0,), (3,), (1,), (1,)),
+)  # fmt: skip
+
+
+def _windows(back: bool) -> Rows:
+    names = ("axes", "sizes", "strides", "dilations")
+    rows: Rows = []
+    for shape, *parts in _WINDOWS:
+        attrs: dict[str, Any] = dict(zip(names, parts, strict=True))
+        given = OPS["windows"].infer(leaf(np.zeros(shape)), **attrs)[0] if back else shape
+        rows.append(([given], attrs | ({"shape": shape} if back else {})))
+    return rows
+
+
 _F32, _I64 = as_dtype("float32"), as_dtype("int64")
 ATTRIBUTES: dict[str, Callable[[], Rows]] = {
     "full": lambda: [
@@ -267,6 +286,7 @@ ATTRIBUTES: dict[str, Callable[[], Rows]] = {
         ((), (3,)), ((3,), (2, 3)), ((2, 1), (2, 3)), ((1, 3, 1), (4, 3, 33)), ((1,), (0,)),
         ((1, 1), (31, 7)),
     )],
+    "windows": lambda: _windows(False), "overlap_add": lambda: _windows(True),
     "slice": _slices, "pad": _pads, "contract": _contractions,
     "flip": lambda: [([s], {"axes": a}) for s, a in (
         ((3,), (0,)), ((2, 3), (1,)), ((2, 3), (0, 1)), ((2, 33, 3), (1,)), ((0, 2), (0,)),

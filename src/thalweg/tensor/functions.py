@@ -14,11 +14,13 @@ from thalweg.ops import (
     activations,
     compositions,
     contraction,
+    convolution,
     creation,
     elementwise,
     identity,
     indexing,
     movement,
+    pooling,
     reductions,
     sorting,
 )
@@ -92,6 +94,10 @@ _SOURCES = {
         "transpose unstack"
     ),
     contraction: "einsum matmul outer tensordot vecdot",
+    convolution: "conv conv_transpose",
+    pooling: (
+        "adaptive_avg_pool adaptive_max_pool avg_pool max_pool pixel_shuffle pixel_unshuffle resize"
+    ),
     indexing: "one_hot scatter_add take take_along_axis",
     sorting: "argsort cumsum cumulative_sum diff sort top_k",
     creation: "arange eye full full_like linspace ones ones_like tril triu zeros zeros_like",

@@ -304,7 +304,7 @@ def _times(program: NativeProgram, made: Any, text: str, arrays: Sequence[Array]
         whole += middle
         flops = 0 if step.plan is None or step.packs else 2 * math.prod(
             x.size for x in [*step.plan.outer, step.plan.m, step.plan.n, step.plan.k,
-                             *step.plan.taps]
+                             *step.plan.all_taps]
         )  # fmt: skip
         nbytes = sum(b.nbytes for b in buffers)
         rate = f"{flops / middle / 1e3:7.1f} GFLOP/s" if flops else " " * 15

@@ -10,7 +10,7 @@ from thalweg.backends.llvm.codegen.program import Program, ProgramWriter
 from thalweg.backends.llvm.loops import Schedule
 from thalweg.backends.llvm.runtime.barrier import emit_barrier
 from thalweg.backends.llvm.runtime.target import Target
-from thalweg.backends.llvm.schedule import simplify
+from thalweg.backends.llvm.schedule import convolutions, simplify
 from thalweg.backends.llvm.schedule.contractions import describe
 from thalweg.backends.llvm.schedule.plan import Scheduler
 from thalweg.graph.node import Graph
@@ -23,6 +23,8 @@ PASSES: tuple[tuple[GraphPass, str], ...] = (
     (simplify.check_indices, "an index out of range must be reported, never read or written"),
     (simplify.drop_identities, "stop_gradient and custom rules mean nothing once differentiated"),
     (simplify.short_gathers, "one element a row is cheaper as a masked sum, which fuses"),
+    (convolutions.gather_windows, "sums over windows are contractions too, read not scattered"),
+    (convolutions.narrow_contractions, "what a reader cuts off need not be computed"),
     (simplify.small_constants, "an array of equal numbers is a number"),
     (simplify.fold, "known values, neutral operations and repeated work go"),
     (simplify.fold, "what was folded makes more of it visible"),
@@ -84,7 +86,7 @@ def worthwhile_threads(schedule: Schedule, threads: int) -> int:
     work = 0.0
     for step in schedule.steps:
         if step.plan is not None and not step.packs:
-            loops = [*step.plan.outer, step.plan.m, step.plan.n, step.plan.k, *step.plan.taps]
+            loops = [*step.plan.outer, step.plan.m, step.plan.n, step.plan.k, *step.plan.all_taps]
             work += 2.0 * math.prod(x.size for x in loops) / 64  # multiply-adds of vectors a cycle
         elements = sum(b.nbytes / 4 for b in step.reads + step.writes)
         work += elements * len(step.kernel.members) / 16

@@ -140,6 +140,10 @@ class Plan:
     ``outer`` loops are around everything; ``m`` (rows), ``n`` (vector lanes) and ``k`` (summed) are
     the matrix product; ``taps`` are further summed loops. ``rows`` by ``vectors * lanes`` is the
     register tile. With ``packed`` the operand B is copied first, into panels of the tile's width.
+
+    Long sums are cut so that what the tiles read again stays in a near cache: all tiles do one part
+    (of the ``chunks``, which are taps, or ``block`` elements of k) before the next, and their
+    partial sums wait in memory.
     """
 
     a: Node
@@ -155,8 +159,11 @@ class Plan:
     rows: int = 1
     vectors: int = 1
     packed: bool = False
-    by_rows: bool = False  # tiles side by side come one after the other, else those below
+    order: str = "blocks"  # which tiles follow each other: "panels" side by side, "blocks" below
+    # each other, "outer" all that read one panel of B
     pack_axes: list[Axis] = field(default_factory=list)
+    chunks: list[Axis] = field(default_factory=list)
+    block: int = 0  # elements of k in one part, 0: all
 
     @property
     def align(self) -> int:
@@ -179,9 +186,29 @@ class Plan:
         return -(-self.m.size // self.rows)
 
     @property
+    def all_taps(self) -> list[Axis]:
+        """All summed loops but k."""
+        return [*self.chunks, *self.taps]
+
+    @property
+    def k_parts(self) -> int:
+        """Number of parts of k."""
+        return -(-self.k.size // self.block) if self.block else 1
+
+    @property
+    def parts(self) -> int:
+        """Number of parts of the sum."""
+        return math.prod(c.size for c in self.chunks) * self.k_parts
+
+    @property
+    def tiles(self) -> int:
+        """Number of tiles of the result."""
+        return math.prod(x.size for x in self.outer) * self.panels * self.blocks
+
+    @property
     def panel_size(self) -> int:
         """Elements of one packed panel of B, all taps included."""
-        return self.k.size * math.prod(t.size for t in self.taps) * self.width
+        return self.k.size * math.prod(t.size for t in self.all_taps) * self.width
 
     @property
     def packed_size(self) -> int:
@@ -204,6 +231,7 @@ class Step:
     writes: list[Buffer] = field(default_factory=list)
     plan: Plan | None = None
     packed: Buffer | None = None
+    sums: Buffer | None = None  # partial sums of a contraction that is done in parts
     packs: bool = False  # this step fills ``packed``
     old: set[int] = field(default_factory=set)  # ids of state buffers read before their update
     new: set[int] = field(default_factory=set)  # and of those read after it
@@ -317,10 +345,27 @@ def source_index(node: Node, index: Index, position: int = 0) -> Index | None:
         )
     if name == "reshape":
         return reshape_index(source.shape, node.shape, index)
+    if name == "windows":
+        return _windows_index(node, index)
     return None
 
 
-VIEWS = frozenset({"reshape", "transpose", "broadcast_to", "slice", "flip"})
+def _windows_index(node: Node, index: Index) -> Index:
+    """Return where a view through windows reads: number of the window, and place in it."""
+    a, out, at = node.attrs, [], 0
+    for d in range(node.inputs[0].rank):
+        if d in a["axes"]:
+            i = a["axes"].index(d)
+            place = index[at + 1].times(a["dilations"][i])
+            out.append(index[at].times(a["strides"][i]).plus(place))
+            at += 2
+        else:
+            out.append(index[at])
+            at += 1
+    return tuple(out)
+
+
+VIEWS = frozenset({"reshape", "transpose", "broadcast_to", "slice", "flip", "windows"})
 
 
 def is_view(node: Node) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 
@@ -43,21 +44,26 @@ class Tiles:
         self.fused = fused  # whether the processor multiplies and adds in one instruction
         self._made: dict[object, ir.Function] = {}
 
-    def get(self, plan: Plan, dtype: DType, rows: int, columns: int) -> ir.Function:
-        """Return ``void tile(ptr a, ptr b, ptr scratch)`` for a tile of rows and columns."""
+    def get(self, plan: Plan, dtype: DType, rows: int, columns: int, depth: int) -> ir.Function:
+        """Return ``void tile(ptr a, ptr b, ptr scratch)`` for a tile of rows and columns.
+
+        ``depth`` elements of k are summed; of a sum in parts, onto what the scratch holds.
+        """
         step = plan.width if plan.packed else plan.k.b
         taps = tuple((t.size, t.a, t.b) for t in plan.taps)
         masked = 0 if plan.packed else columns % plan.lanes
         vectors = -(-columns // plan.lanes)
-        key = (dtype, rows, vectors, masked, plan.lanes, plan.width, plan.m.a, plan.k.size,
-               plan.k.a, step, taps, plan.packed)  # fmt: skip
+        inner = plan.k.size * plan.width  # of a packed tap
+        key = (dtype, rows, vectors, masked, plan.lanes, plan.width, plan.m.a, depth, plan.k.a,
+               step, taps, plan.packed and (not taps or inner), plan.parts > 1)  # fmt: skip
         if key not in self._made:
-            self._made[key] = self._make(plan, dtype, rows, vectors, masked, step)
+            self._made[key] = self._make(plan, dtype, rows, vectors, masked, step, depth)
         return self._made[key]
 
     def _make(
-        self, plan: Plan, dtype: DType, rows: int, vectors: int, masked: int, step: int
-    ) -> ir.Function:
+        self, plan: Plan, dtype: DType, rows: int, vectors: int, masked: int, step: int,
+        depth: int,
+    ) -> ir.Function:  # fmt: skip
         kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3)
         function = ir.Function(self.module, kind, f"tile{len(self._made)}_{rows}x{vectors}")
         function.linkage = "internal"
@@ -66,9 +72,8 @@ class Tiles:
         for arg in function.args:
             arg.add_attribute("noalias")
         b = ir.IRBuilder(function.append_basic_block("entry"))
-        body = _TileBody(b, plan, dtype, rows, vectors, masked, step, self.fused)
-        start = [body.zero] * (rows * vectors)
-        sums = body.summed(function.args[0], function.args[1], start)
+        body = _TileBody(b, plan, dtype, rows, vectors, masked, step, self.fused, depth)
+        sums = body.summed(function.args[0], function.args[1], body.start(function.args[2]))
         body.finish(function.args[2], sums)
         b.ret_void()
         return function
@@ -79,14 +84,24 @@ class _TileBody:
 
     def __init__(
         self, b: ir.IRBuilder, plan: Plan, dtype: DType, rows: int, vectors: int, masked: int,
-        step: int, fused: bool,
+        step: int, fused: bool, depth: int,
     ) -> None:  # fmt: skip
+        self.depth = depth
         self.b, self.plan, self.dtype, self.step, self.fused = b, plan, dtype, step, fused
         self.rows, self.vectors, self.masked = rows, vectors, masked
         self.machine = Machine(b)
         self.stored = memory_type(dtype)
         self.vector = ir.VectorType(register_type(dtype), plan.lanes)
         self.zero = ir.Constant(self.vector, None)
+
+    def start(self, scratch: ir.Value) -> list[ir.Value]:
+        """Return the sums before this part: none, or what the scratch holds."""
+        if self.plan.parts == 1:
+            return [self.zero] * (self.rows * self.vectors)
+        return [
+            self.b.load(self._place(scratch, i, j), align=self.dtype.itemsize, typ=self.vector)
+            for i in range(self.rows) for j in range(self.vectors)
+        ]  # fmt: skip
 
     def summed(self, a: ir.Value, b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         """Return the sums after all taps."""
@@ -107,7 +122,7 @@ class _TileBody:
         return self._loop(tap.size, 1, tap.a, step_b, a, b, sums, body)
 
     def _k_loop(self, a: ir.Value, b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
-        size = self.plan.k.size
+        size = self.depth
         wanted = (1,) if self.rows * self.vectors >= 12 else (4, 2, 1)  # short bodies only
         unroll = next(u for u in wanted if size % u == 0)
 
@@ -189,9 +204,12 @@ class _TileBody:
         """Leave the sums in the scratch tile, row by row."""
         for i in range(self.rows):
             for j in range(self.vectors):
-                place = I64(i * self.plan.width + j * self.plan.lanes)
-                pointer = self.b.gep(scratch, [place], source_etype=self.vector.element)
+                pointer = self._place(scratch, i, j)
                 self.b.store(sums[i * self.vectors + j], pointer, align=self.dtype.itemsize)
+
+    def _place(self, scratch: ir.Value, i: int, j: int) -> ir.Value:
+        place = I64(i * self.plan.width + j * self.plan.lanes)
+        return self.b.gep(scratch, [place], source_etype=self.vector.element)
 
 
 def masked_load(
@@ -215,36 +233,96 @@ def masked_load(
 
 def emit_contraction(
     emitter: Emitter, kernel: Kernel, plan: Plan, tiles: Tiles, share: Share,
-    packed: Buffer | None,
+    packed: Buffer | None, sums: Buffer | None,
 ) -> None:  # fmt: skip
     """Emit the loops over tiles, and after each tile the fused element-wise work."""
     b = emitter.builder
-    anchor = kernel.anchor
+    low, high = share(plan.tiles)
+    if sums is None:
+        with b.goto_block(b.function.entry_basic_block):
+            count = plan.rows * plan.width
+            scratch = b.alloca(ir.ArrayType(_sum_type(kernel), count))
+            scratch.align = 64
+        with counted(b, low, high, 1, "tile") as number:
+            _emit_tile(emitter, kernel, plan, tiles, number, packed, scratch, None)
+        return
+    kind, size = _sum_type(kernel), plan.rows * plan.width
+    start = b.gep(emitter.pointers(sums), [b.mul(low, I64(size))], source_etype=kind)
+    _clear(b, start, b.mul(b.sub(high, low), I64(size * sums.dtype.itemsize)))
+    with counted(b, I64(0), I64(plan.parts), 1, "part") as part:
+        with counted(b, low, high, 1, "tile") as number:
+            place = b.mul(number, I64(size))
+            scratch = b.gep(emitter.pointers(sums), [place], source_etype=kind)
+            _emit_tile(emitter, kernel, plan, tiles, number, packed, scratch, part)
+
+
+def _sum_type(kernel: Kernel) -> ir.Type:
+    assert kernel.anchor is not None
+    return register_type(kernel.anchor.dtype)
+
+
+def _clear(b: ir.IRBuilder, start: ir.Value, size: ir.Value) -> None:
+    name = "llvm.memset.p0.i64"
+    kind = ir.FunctionType(ir.VoidType(), [POINTER, ir.IntType(8), I64, ir.IntType(1)])
+    function = b.module.globals.get(name) or ir.Function(b.module, kind, name)
+    b.call(function, [start, ir.IntType(8)(0), size, ir.IntType(1)(0)])
+
+
+def _emit_tile(
+    emitter: Emitter, kernel: Kernel, plan: Plan, tiles: Tiles, number: ir.Value,
+    packed: Buffer | None, scratch: ir.Value, part: ir.Value | None,
+) -> None:  # fmt: skip
+    """Emit one part of one tile, and after its last part what is fused with it."""
+    b, anchor = emitter.builder, kernel.anchor
     assert anchor is not None
-    dtype = anchor.dtype
-    with b.goto_block(b.function.entry_basic_block):
-        count = plan.rows * plan.width
-        scratch = b.alloca(ir.ArrayType(register_type(dtype), count))
-        scratch.align = 64
-    outer = math.prod(x.size for x in plan.outer)
-    low, high = share(outer * plan.panels * plan.blocks)
-    with counted(b, low, high, 1, "tile") as number:
-        first, second = (plan.panels, plan.blocks) if plan.by_rows else (plan.blocks, plan.panels)
-        inner = b.urem(number, I64(first))
-        rest = b.udiv(number, I64(first))
-        middle = b.urem(rest, I64(second))
-        around = b.udiv(rest, I64(second))
-        block, panel = (middle, inner) if plan.by_rows else (inner, middle)
-        loops = _outer_loops(b, plan, around)
-        row, column = b.mul(block, I64(plan.rows)), b.mul(panel, I64(plan.width))
-        a = _operand(emitter, plan, loops, row, "a")
-        if packed is None:
-            right = _operand(emitter, plan, loops, column, "b")
-        else:
-            right = _packed_panel(emitter, plan, loops, panel, packed)
+    block, panel, around = _tile_numbers(b, plan, number)
+    loops = _outer_loops(b, plan.outer, around)
+    row, column = b.mul(block, I64(plan.rows)), b.mul(panel, I64(plan.width))
+    a = _operand(emitter, plan, loops, row, "a")
+    if packed is None:
+        right = _operand(emitter, plan, loops, column, "b")
+    else:
+        right = _packed_panel(emitter, plan, loops, panel, packed)
+    if part is not None:
+        a, right = _moved(b, plan, part, a, right, packed is not None)
+    if part is None:
         _prefetch(emitter, kernel, plan, loops, row, column)
-        _run_tile(emitter, plan, tiles, dtype, (block, panel), (a, right, scratch))
+    with contextlib.ExitStack() as stack:
+        _run_tile(emitter, plan, tiles, anchor.dtype, (block, panel), (a, right, scratch), part)
+        if part is not None:
+            stack.enter_context(b.if_then(b.icmp_signed("==", part, I64(plan.parts - 1))))
         _epilogue(emitter, kernel, plan, loops, (block, panel), (row, column), scratch)
+
+
+def _tile_numbers(
+    b: ir.IRBuilder, plan: Plan, number: ir.Value
+) -> tuple[ir.Value, ir.Value, ir.Value]:
+    """Return block, panel and outer position of a running number."""
+    blocks, panels = I64(plan.blocks), I64(plan.panels)
+    if plan.order == "outer":
+        outer = I64(math.prod(x.size for x in plan.outer))
+        rest = b.udiv(number, blocks)
+        return b.urem(number, blocks), b.udiv(rest, outer), b.urem(rest, outer)
+    first, second = (panels, blocks) if plan.order == "panels" else (blocks, panels)
+    inner, rest = b.urem(number, first), b.udiv(number, first)
+    middle, around = b.urem(rest, second), b.udiv(rest, second)
+    return (middle, inner, around) if plan.order == "panels" else (inner, middle, around)
+
+
+def _moved(
+    b: ir.IRBuilder, plan: Plan, part: ir.Value, a: ir.Value, right: ir.Value, packed: bool
+) -> tuple[ir.Value, ir.Value]:
+    """Return where the operands of one part of the sum start."""
+    k = Axis("", plan.k_parts, plan.k.a * plan.block, plan.k.b * plan.block, 0)
+    axes = [*plan.chunks, k]
+    places = _outer_loops(b, axes, part)
+    step = plan.panel_size
+    kind = memory_type(plan.a.dtype)
+    for place, axis in zip(places, axes, strict=True):
+        step = plan.block * plan.width if axis is k else step // axis.size
+        a = b.gep(a, [b.mul(place, I64(axis.a))], source_etype=kind)
+        right = b.gep(right, [b.mul(place, I64(step if packed else axis.b))], source_etype=kind)
+    return a, right
 
 
 LINE, LARGE = 64, 1 << 19  # bytes of a cache line; of a buffer that no near cache holds
@@ -280,10 +358,10 @@ def _prefetch(
                 b.call(fetch, [at, I32(1), I32(3), I32(1)])
 
 
-def _outer_loops(b: ir.IRBuilder, plan: Plan, around: ir.Value) -> list[ir.Value]:
+def _outer_loops(b: ir.IRBuilder, axes: list[Axis], around: ir.Value) -> list[ir.Value]:
     values: list[ir.Value] = []
-    for position in reversed(range(len(plan.outer))):
-        size = I64(plan.outer[position].size)
+    for position in reversed(range(len(axes))):
+        size = I64(axes[position].size)
         values.insert(0, b.urem(around, size) if position else around)
         around = b.udiv(around, size)
     return values
@@ -328,6 +406,7 @@ def _cases(full: int, last: int, number: ir.Value, count: int) -> list[tuple[int
 def _run_tile(
     emitter: Emitter, plan: Plan, tiles: Tiles, dtype: DType,
     numbers: tuple[ir.Value, ir.Value], args: tuple[ir.Value, ir.Value, ir.Value],
+    part: ir.Value | None,
 ) -> None:  # fmt: skip
     """Call the tile function for the sizes of this tile."""
     b = emitter.builder
@@ -335,7 +414,7 @@ def _run_tile(
     rows = _cases(plan.rows, plan.m.size % plan.rows, block, plan.blocks)
     columns = _cases(plan.width, plan.n.size % plan.width, panel, plan.panels)
 
-    def choose(cases: list[tuple[int, bool]], number: ir.Value, count: int,
+    def choose(cases: list[tuple[int, bool]], number: ir.Value | None, count: int,
                then: Callable[[int], None]) -> None:  # fmt: skip
         if len(cases) == 1:
             then(cases[0][0])
@@ -347,11 +426,19 @@ def _run_tile(
             with before:
                 then(cases[0][0])
 
-    def with_rows(r: int) -> None:
-        choose(columns, panel, plan.panels, lambda c: call(r, c))
+    depth = plan.block or plan.k.size
+    depths = _cases(depth, plan.k.size % depth if depth else 0, I64(0), plan.k_parts)
+    if part is not None:
+        part = b.urem(part, I64(plan.k_parts))
 
-    def call(r: int, c: int) -> None:
-        b.call(tiles.get(plan, dtype, r, c), list(args))
+    def with_rows(r: int) -> None:
+        choose(columns, panel, plan.panels, lambda c: with_columns(r, c))
+
+    def with_columns(r: int, c: int) -> None:
+        choose(depths, part, plan.k_parts, lambda d: call(r, c, d))
+
+    def call(r: int, c: int, d: int) -> None:
+        b.call(tiles.get(plan, dtype, r, c, d), list(args))
 
     choose(rows, block, plan.blocks, with_rows)
 

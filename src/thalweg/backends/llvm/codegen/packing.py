@@ -39,7 +39,7 @@ def emit_pack(
             emitter.pointers(packed), [b.mul(number, I64(plan.panel_size))], source_etype=kind
         )
         columns = left_at_most(b, plan.n.size, b.mul(panel, I64(plan.width)), plan.width)
-        _pack_taps(emitter, plan, kind, origin, target, columns, list(plan.taps))
+        _pack_taps(emitter, plan, kind, origin, target, columns, plan.all_taps)
 
 
 def _pack_taps(

@@ -98,7 +98,9 @@ class ProgramWriter:
             emit_pack(emitter, step.plan, step.packed.dtype, share, step.packed)
         elif kernel.kind == "contraction":
             assert step.plan is not None
-            emit_contraction(emitter, kernel, step.plan, self.tiles, share, step.packed)
+            emit_contraction(
+                emitter, kernel, step.plan, self.tiles, share, step.packed, step.sums
+            )
         elif kernel.kind == "map":
             emit_map(emitter, kernel, share)
         elif kernel.kind == "rows":

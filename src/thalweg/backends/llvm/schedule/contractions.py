@@ -137,18 +137,93 @@ def make_plan(kernel: Kernel, stored: Stored, lanes: int, registers: int, thread
     test = mergeable(kernel, spec[2], stored)
     one = Axis("", 1, 0, 0, 0)
     ms, ns, ks = _merged(axes(rows), test), _merged(axes(columns), test), _merged_sum(axes(summed))
-    m = ms.pop() if ms else one
     n = _take_lanes(ns) if ns else one
     k = ks.pop() if ks else one
-    outer = axes(batch) + ms + ns
-    outer.sort(key=lambda x: -x.c)
-    plan = Plan(left[0], right[0], left[1], right[1], outer, m, n, k, ks, lanes)
-    plan.packed = _worth_packing(plan)
-    _choose_tile(plan, registers, threads)
+
+    def plan_with(m: Axis) -> Plan:
+        outer = axes(batch) + [x for x in ms if x is not m] + ns
+        outer.sort(key=lambda x: -x.c)
+        return Plan(left[0], right[0], left[1], right[1], outer, m, n, k, ks, lanes)
+
+    plan = _with_best_rows([plan_with(m) for m in reversed(ms or [one])], registers, threads)
+    plan.pack_axes = [x for x in plan.outer if x.b]
     updates = any(b.place == "input" for _, b in kernel.stores)
-    plan.by_rows = updates or plan.m.size > plan.n.size
-    plan.pack_axes = [x for x in outer if x.b]
+    plan.order = _order(plan, updates)
+    if anchor.dtype.is_float:
+        _cut(plan)
     return plan
+
+
+def _with_best_rows(plans: list[Plan], registers: int, threads: int) -> Plan:
+    """Return the plan whose rows fill register tiles best; the first if no other is far better."""
+    best: tuple[float, Plan] | None = None
+    for plan in plans:
+        plan.packed = _worth_packing(plan)
+        cost = _choose_tile(plan, registers, threads)
+        if best is None or cost < 0.85 * best[0]:
+            best = (cost, plan)
+    assert best is not None
+    return best[1]
+
+
+NEAR_CACHE = 1 << 20  # bytes of a core's second cache that operands may fill
+SHORTEST = 192  # multiply-adds into a tile that are worth loading and storing it
+
+
+def _footprint(plan: Plan, which: str, loops: list[Axis]) -> int:
+    """Return how many bytes of an operand some loops touch; windows that overlap count once."""
+    used = [(x.size, abs(getattr(x, which))) for x in loops if getattr(x, which)]
+    extent = 1 + sum((size - 1) * step for size, step in used)
+    return min(extent, math.prod(size for size, _ in used)) * plan.align
+
+
+def _order(plan: Plan, updates: bool) -> str:
+    """Return in which order tiles are computed.
+
+    Tiles that read one panel of B follow each other, so that it stays near. State that the epilogue
+    updates is walked row by row. A weight that no near cache holds is read panel by panel for all
+    of A, else once for each outer loop.
+    """
+    summed = [*plan.taps, plan.k]
+    every = [x for x in plan.outer if x.b]
+    if plan.outer and not every and not updates:
+        if _footprint(plan, "b", [plan.n, *summed]) > NEAR_CACHE:
+            return "outer"
+    return "panels" if updates or plan.m.size > plan.n.size else "blocks"
+
+
+def _cut(plan: Plan) -> None:
+    """Cut a long sum into parts, until what the tiles of one part read again stays near."""
+    again = plan.panels if plan.order != "panels" else plan.blocks
+    if plan.order != "outer" and again * (plan.blocks if again == plan.panels else plan.panels) == 1:
+        return
+
+    def near() -> bool:
+        summed = [*plan.taps, plan.k]
+        if plan.order == "panels":
+            slab = _footprint(plan, "b", [plan.n, *summed])
+            other = plan.rows * math.prod(x.size for x in summed) * plan.align
+        else:
+            inside = plan.outer if plan.order == "outer" else []
+            slab = _footprint(plan, "a", [*inside, plan.m, *summed]) if plan.panels > 1 else 0
+            other = plan.width * math.prod(x.size for x in summed) * plan.align
+        return slab + other <= NEAR_CACHE
+
+    def length() -> int:
+        return plan.k.size * math.prod(t.size for t in plan.taps)
+
+    while plan.taps and not near() and length() // plan.taps[0].size >= SHORTEST:
+        plan.chunks.append(plan.taps.pop(0))
+    if plan.taps or near() or plan.k.size < 2 * SHORTEST:
+        return
+    for parts in range(2, plan.k.size // SHORTEST + 1):
+        block = -(-plan.k.size // parts)
+        whole = plan.k
+        plan.k = Axis(whole.labels, block, whole.a, whole.b, whole.c)
+        fits = near()
+        plan.k, plan.block = whole, block
+        if fits:
+            return
 
 
 def _worth_packing(plan: Plan) -> bool:
@@ -163,7 +238,8 @@ def _worth_packing(plan: Plan) -> bool:
     if plan.n.b != 1:
         return True
     far = plan.k.b * plan.align >= 1024 and plan.k.size >= 64
-    return far and plan.m.size >= 128
+    again = plan.m.size * math.prod(x.size for x in plan.outer if not x.b)
+    return far and again >= 128
 
 
 def _merged_sum(axes: list[Axis]) -> list[Axis]:
@@ -196,8 +272,8 @@ def _better_swapped(
     return out[wide[-1]] == 1 and left[2][wide[-1]] == 1
 
 
-def _choose_tile(plan: Plan, registers: int, threads: int) -> None:
-    """Set the register tile that needs the fewest cycles, by a simple count of the ports.
+def _choose_tile(plan: Plan, registers: int, threads: int) -> float:
+    """Set the register tile that needs the fewest cycles, and return them: a count of the ports.
 
     A tile of r rows and v vectors does r * v multiply-adds a step, two a cycle, and r + v loads,
     two a cycle; fewer than 8 running sums wait for each other (latency 4, two a cycle).
@@ -213,6 +289,7 @@ def _choose_tile(plan: Plan, registers: int, threads: int) -> None:
                 best = (cost, r, v)
     assert best is not None
     plan.rows, plan.vectors = best[1], best[2]
+    return best[0]
 
 
 NEAR = 1 << 15  # bytes of a panel that stay in the first cache beside rows of A
@@ -249,11 +326,12 @@ def _cost(m: int, vectors: int, r: int, v: int, plan: Plan, threads: int) -> flo
 def describe(plan: Plan, names: Sequence[str] = ()) -> str:
     """Return a plan as one line for people."""
     loops = " ".join(f"{x.labels}:{x.size}" for x in plan.outer)
-    taps = " ".join(f"{x.labels}:{x.size}" for x in plan.taps)
+    taps = " ".join(f"{x.labels}:{x.size}" for x in plan.all_taps)
     packed = " B packed into panels" if plan.packed else ""
+    parts = f" in {plan.parts} parts" if plan.parts > 1 else ""
     outer = f"for {loops} " if loops else ""
     summed = f" over {taps}" if taps else ""
     return (
         f"{outer}C[{plan.m.size},{plan.n.size}] = A[{plan.m.size},{plan.k.size}] "
-        f"B[{plan.k.size},{plan.n.size}]{summed}, tile {plan.rows}x{plan.width}{packed}"
+        f"B[{plan.k.size},{plan.n.size}]{summed}, tile {plan.rows}x{plan.width}{packed}{parts}"
     )

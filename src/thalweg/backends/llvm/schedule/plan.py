@@ -19,6 +19,7 @@ from thalweg.backends.llvm.loops import (
 )
 from thalweg.backends.llvm.schedule.contractions import make_plan, resolve
 from thalweg.backends.llvm.schedule.fuse import Fusion, row_level
+from thalweg.graph.dtype import float32
 from thalweg.graph.node import Graph, Node
 from thalweg.ops.identity import BARRIER
 
@@ -142,13 +143,21 @@ class Scheduler:
             step.checks = self._finds_faults(kernel)
             if kernel.kind == "contraction":
                 step.plan = make_plan(kernel, stored, self.lanes, self.registers, self.threads)
+                if step.plan.parts > 1:
+                    size = step.plan.tiles * step.plan.rows * step.plan.width
+                    dtype = kernel.members[0].dtype
+                    dtype = float32 if dtype.bits == 16 else dtype
+                    step.sums = Buffer(f"sums{len(steps)}", dtype, (size,), "arena")
+                    step.writes.append(step.sums)
                 if step.plan.packed:
                     step.packed = Buffer(
                         f"packed{len(steps)}", kernel.members[0].dtype, (step.plan.packed_size,),
                         "arena",
                     )  # fmt: skip
                     source = self.buffers[id(step.plan.b)]
-                    pack = Step(kernel, [source], [step.packed], step.plan, step.packed, True)
+                    pack = Step(
+                        kernel, [source], [step.packed], step.plan, step.packed, packs=True
+                    )
                     self._note_state(pack, [step.plan.b])
                     steps.append(pack)
                     step.reads.append(step.packed)

@@ -98,7 +98,7 @@ def _scalar(node: Node) -> Node:
 
 def _fold_view(node: Node) -> Node:
     source = node.inputs[0]
-    if node.op.name in ("reshape", "transpose", "broadcast_to", "slice", "flip"):
+    if node.op.name in ("reshape", "transpose", "broadcast_to", "slice", "flip", "windows"):
         if _fill(source) is not None:
             return full(node.shape, source.attrs["value"], node.dtype)
         if node.shape == source.shape and node.op.name in ("reshape", "broadcast_to"):
