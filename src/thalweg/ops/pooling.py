@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,9 @@ from thalweg.ops.creation import IOTA
 from thalweg.ops.identity import custom
 from thalweg.ops.record import CONSTANT, OPS, as_float, cast_node
 from thalweg.ops.windows import OVERLAP_ADD, count
+
+Counts = np.ndarray[tuple[int], np.dtype[np.float64]]
+Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def _spatial_rank(x: Node, name: str) -> int:
@@ -150,13 +154,14 @@ def avg_pool(
 
 def _window_counts(
     n: int, pair: tuple[int, int], more: int, size: int, stride: int, padding: bool
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+) -> Counts:
     """Return how many elements each window of an axis has."""
     low, high = pair
     starts = np.arange(count(n + low + high + more, size, stride, 1)) * stride
     first, last = (0, low + n + high) if padding else (low, low + n)
     inside = np.minimum(starts + size, last) - np.maximum(starts, first)
-    return np.maximum(inside, 1).astype(np.float64)
+    counts: Counts = np.maximum(inside, 1).astype(np.float64)
+    return counts
 
 
 def _bins(n: int, outputs: int) -> list[tuple[int, int]]:
@@ -164,7 +169,7 @@ def _bins(n: int, outputs: int) -> list[tuple[int, int]]:
 
 
 def adaptive_avg_pool(x: Node, output: Sizes, channels_first: bool = False) -> Node:
-    """The mean of each of ``output`` nearly equal parts of every spatial axis, as PyTorch has it."""
+    """The mean of each of ``output`` nearly equal parts of every spatial axis, as in PyTorch."""
     if channels_first:
         return mv.moveaxis(adaptive_avg_pool(mv.moveaxis(x, 1, -1), output), -1, 1)
     x = as_float(x, "adaptive_avg_pool")
@@ -197,7 +202,7 @@ def adaptive_max_pool(x: Node, output: Sizes, channels_first: bool = False) -> N
     return x
 
 
-def _along(x: Node, weight: np.ndarray, axis: int) -> Node:  # type: ignore[type-arg]
+def _along(x: Node, weight: Matrix, axis: int) -> Node:
     """Replace an axis by weighted sums of its elements; ``weight`` is (new size, old size)."""
     matrix = cast_node(CONSTANT(value=weight.astype(np.float32)), x.dtype)
     labels = "abcdefgh"[: x.rank]
@@ -237,7 +242,7 @@ def _nearest(x: Node, axis: int, n: int, m: int) -> Node:
     return OPS["take"](x, CONSTANT(value=places), axis=axis)
 
 
-def _interpolation(n: int, m: int, align_corners: bool) -> np.ndarray:  # type: ignore[type-arg]
+def _interpolation(n: int, m: int, align_corners: bool) -> Matrix:
     """Return the (m, n) matrix of linear interpolation."""
     if align_corners:
         place = np.arange(m) * ((n - 1) / (m - 1) if m > 1 else 0.0)

@@ -249,11 +249,13 @@ def emit_contraction(
     kind, size = _sum_type(kernel), plan.rows * plan.width
     start = b.gep(emitter.pointers(sums), [b.mul(low, I64(size))], source_etype=kind)
     _clear(b, start, b.mul(b.sub(high, low), I64(size * sums.dtype.itemsize)))
-    with counted(b, I64(0), I64(plan.parts), 1, "part") as part:
-        with counted(b, low, high, 1, "tile") as number:
-            place = b.mul(number, I64(size))
-            scratch = b.gep(emitter.pointers(sums), [place], source_etype=kind)
-            _emit_tile(emitter, kernel, plan, tiles, number, packed, scratch, part)
+    with (
+        counted(b, I64(0), I64(plan.parts), 1, "part") as part,
+        counted(b, low, high, 1, "tile") as number,
+    ):
+        place = b.mul(number, I64(size))
+        scratch = b.gep(emitter.pointers(sums), [place], source_etype=kind)
+        _emit_tile(emitter, kernel, plan, tiles, number, packed, scratch, part)
 
 
 def _sum_type(kernel: Kernel) -> ir.Type:

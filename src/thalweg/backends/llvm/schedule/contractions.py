@@ -174,7 +174,8 @@ def _footprint(plan: Plan, which: str, loops: list[Axis]) -> int:
     """Return how many bytes of an operand some loops touch; windows that overlap count once."""
     used = [(x.size, abs(getattr(x, which))) for x in loops if getattr(x, which)]
     extent = 1 + sum((size - 1) * step for size, step in used)
-    return min(extent, math.prod(size for size, _ in used)) * plan.align
+    count = math.prod(size for size, _ in used)
+    return int(min(extent, count)) * plan.align
 
 
 def _order(plan: Plan, updates: bool) -> str:
@@ -185,17 +186,15 @@ def _order(plan: Plan, updates: bool) -> str:
     of A, else once for each outer loop.
     """
     summed = [*plan.taps, plan.k]
-    every = [x for x in plan.outer if x.b]
-    if plan.outer and not every and not updates:
-        if _footprint(plan, "b", [plan.n, *summed]) > NEAR_CACHE:
-            return "outer"
+    shared = bool(plan.outer) and not any(x.b for x in plan.outer) and not updates
+    if shared and _footprint(plan, "b", [plan.n, *summed]) > NEAR_CACHE:
+        return "outer"
     return "panels" if updates or plan.m.size > plan.n.size else "blocks"
 
 
 def _cut(plan: Plan) -> None:
     """Cut a long sum into parts, until what the tiles of one part read again stays near."""
-    again = plan.panels if plan.order != "panels" else plan.blocks
-    if plan.order != "outer" and again * (plan.blocks if again == plan.panels else plan.panels) == 1:
+    if plan.order != "outer" and plan.panels * plan.blocks == 1:
         return
 
     def near() -> bool:

@@ -111,7 +111,7 @@ def _one_axis(work: _Work, i: str, j: str, n: int, stride: int, dilation: int) -
 
 
 def _unfolded(y: Node, work: _Work) -> Node:
-    """Join positions and phases of strided axes, and put zeros between where a kernel has size 1."""
+    """Join positions and phases of strided axes; zeros go between where a kernel has size 1."""
     labels = work.out
     for i, phase, _, n in work.folds:
         at = labels.index(i)
@@ -141,9 +141,9 @@ def narrow_contractions(graph: Graph) -> Graph:
     new: dict[int, Node] = {}
     for node in topological(graph.outputs):
         made = with_inputs(node, tuple(new[id(i)] for i in node.inputs))
-        if node.op.name == "slice" and node.inputs[0].op.name == "contract":
-            if alone(node.inputs[0]) and set(node.attrs["steps"]) <= {1}:
-                made = _narrowed(made.inputs[0], node)
+        cuts = node.op.name == "slice" and node.inputs[0].op.name == "contract"
+        if cuts and alone(node.inputs[0]) and set(node.attrs["steps"]) <= {1}:
+            made = _narrowed(made.inputs[0], node)
         new[id(node)] = made
     return Graph(graph.inputs, [new[id(o)] for o in graph.outputs], graph.aliases)
 
