@@ -25,6 +25,7 @@ from thalweg.tensor import functions as _functions
 from thalweg.tensor import random
 from thalweg.tensor.compile import compile, rows, steps
 from thalweg.tensor.conversion import asarray, tensor
+from thalweg.tensor.loops import scan
 from thalweg.tensor.tensor import Parameter, Tensor
 from thalweg.tensor.transforms import (
     checkpoint,
@@ -45,8 +46,8 @@ _TRAIN = ("Trainer", "evaluate", "fit")
 __all__ = [
     "DType", "Parameter", "Tensor", "asarray", "bfloat16", "bool_", "checkpoint", "compile",
     "custom_gradient", "debug_nans", "errors", "float16", "float32", "float64", "grad", "inf",
-    "int8", "int16", "int32", "int64", "nan", "newaxis", "pi", "random", "rows", "settings",
-    "steps", "tensor", "uint8", "uint32", "value_and_grad",
+    "int8", "int16", "int32", "int64", "nan", "newaxis", "pi", "random", "rows", "scan",
+    "settings", "steps", "tensor", "uint8", "uint32", "value_and_grad",
 ]  # fmt: skip
 __all__ += list(_functions.FUNCTIONS)
 __all__.sort()

@@ -8,6 +8,7 @@ differentiated again, and compiled with everything else.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from thalweg.graph.node import Node
 from thalweg.graph.rewrite import topological
@@ -34,12 +35,28 @@ def gradients(
     vector-Jacobian product, of the same shape. ``closed``: no source lies behind another one, so
     that there is nothing to see behind them.
     """
-    order = topological([output], ends={id(s) for s in sources} if closed else ())
+    return vector_jacobian([output], [seed], sources, closed)
+
+
+def vector_jacobian(
+    outputs: Sequence[Node], seeds: Sequence[Node], sources: Sequence[Node], closed: bool = False
+) -> list[Node | None]:
+    """Return the same for several outputs at once: the sum of their gradients."""
+    order = topological(outputs, ends={id(s) for s in sources} if closed else ())
     reached = _reach(order, sources)
     wanted = {id(s) for s in sources}
-    found: dict[int, Node] = {id(output): seed} if id(output) in reached else {}
+    found: dict[int, Any] = {}
+    for output, seed in zip(outputs, seeds, strict=True):
+        if id(output) in reached:
+            known = found.get(id(output))
+            found[id(output)] = seed if known is None else add(known, seed)
     for node in reversed(order):
         g = found.get(id(node))
+        if g is not None and node.op.name == "part":  # of several results, each has its own
+            results = found.setdefault(id(node.inputs[0]), {})
+            index = node.attrs["index"]
+            results[index] = add(results[index], g) if index in results else g
+            continue
         if g is None or not node.inputs or (id(node) in wanted and not _above(node, reached)):
             continue
         assert node.op.gradient is not None, node.op

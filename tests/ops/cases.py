@@ -16,7 +16,8 @@ from thalweg.ops.record import OPS, leaf
 
 Array = np.ndarray[Any, Any]
 Shape = tuple[int, ...]
-NO_VALUE = {"input"}  # a placeholder has no value of its own
+# A placeholder has no value of its own; loops have several: tests/tensor/test_scan.py.
+NO_VALUE = {"input", "scan", "part"}
 FLOATS = ("float32", "float64", "bfloat16", "float16")
 WHOLE = ("int32", "int8", "int16", "int64", "uint8", "uint32")
 SIZES = (1, 3, 7, 17, 31, 33, 101)

@@ -19,6 +19,8 @@ def compute(node: Node, inputs: Sequence[Array], xp: Any = np) -> Array:
     """Return the value of one node for the values of its inputs."""
     with np.errstate(all="ignore"):  # NaN and infinity are values; debug_nans looks for them
         value = node.op.meaning(xp, *inputs, **node.attrs)
+    if isinstance(value, tuple):  # of a loop, whose parts are nodes of their own
+        return value  # type: ignore[return-value]
     if xp is np and (not isinstance(value, np.ndarray) or value.dtype != node.dtype.numpy):
         value = np.asarray(value, dtype=node.dtype.numpy)
     return value  # type: ignore[no-any-return]
@@ -41,7 +43,7 @@ def evaluate(outputs: Sequence[Node], watch: Watcher | None = None) -> list[Arra
             continue
         node.value = compute(node, [i.value for i in node.inputs])  # type: ignore[misc]
         stack.pop()
-        if watch is not None:
+        if watch is not None and node.op.name != "scan":
             watch(node, node.value)
     return [n.value for n in outputs]  # type: ignore[misc]
 
@@ -63,7 +65,7 @@ def run(
         if id(node) in values:
             continue
         values[id(node)] = compute(node, [values[id(i)] for i in node.inputs], xp)
-        if watch is not None:
+        if watch is not None and node.op.name != "scan":
             watch(node, values[id(node)])
         for i in _distinct(node.inputs):
             if last[id(i)] is node and id(i) not in keep:

@@ -15,6 +15,8 @@ def _attr(value: Any) -> str:
     if isinstance(value, np.ndarray):
         digest = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
         return f"array({value.dtype},{value.shape},{digest})"
+    if isinstance(value, Graph):
+        return "{" + graph_signature(value) + "}"
     return repr(value)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from thalweg.backends.base import Array, Backend, Bound, Program, Repeated
-from thalweg.backends.llvm.loops import Buffer
+from thalweg.backends.llvm.loops import Buffer, Schedule, Step
 from thalweg.backends.llvm.runtime import cache as disk
 from thalweg.backends.llvm.runtime.barrier import STATE_BYTES
 from thalweg.backends.llvm.runtime.library import Library, assembly, build
@@ -276,40 +276,61 @@ def _constant_address(buffer: Buffer) -> int:
 
 def _times(program: NativeProgram, made: Any, text: str, arrays: Sequence[Array]) -> str:
     """Return the median time of each kernel, run alone on one thread on these inputs."""
-    schedule, names = made.schedule, made.program.kernels
     library = Library.from_object(build(text, program.target))
+    given = [np.array(a, order="C") for a in arrays]
+    results = [np.zeros(shape, kind) for shape, kind in program.outputs]
+    lines: list[str] = []
+    whole = _measure(made.schedule, made.program.kernels, library, given, results, lines, 1)
+    return "\n".join([*lines, f"{whole:9.1f} us together (calls from Python included)"])
+
+
+def _measure(
+    schedule: Schedule, names: dict[int, str], library: Library, given: list[Array],
+    results: list[Array], lines: list[str], times: int,
+) -> float:  # fmt: skip
+    """Add a line for each kernel of a schedule that runs so many times, and return the sum."""
     memory, arena = _aligned(max(schedule.arena_size, 1))
     memory[:] = 0
-    held = [np.array(a, order="C") for a in arrays]
-    outputs = [np.zeros(shape, kind) for shape, kind in program.outputs]
     fault = np.zeros(1, np.int64)
-    lines, whole = [], 0.0
-    for step, name in zip(schedule.steps, names, strict=True):
+    whole = 0.0
+    for step in schedule.before + schedule.steps:
+        if step.loop is not None:
+            inner = step.loop.schedule
+            zeros = [np.zeros(n.shape, n.dtype.numpy) for n in inner.graph.inputs]
+            made = [np.zeros(o.shape, o.dtype.numpy) for o in inner.outputs]
+            count = times * step.loop.length
+            whole += _measure(inner, names, library, zeros, made, lines, count)
+            continue
         buffers = list({id(b): b for b in step.reads + step.writes}.values())
         address: dict[str, Callable[[Buffer], int]] = {
-            "input": lambda b: _address(held[b.number]),
-            "output": lambda b: _address(outputs[b.number]),
+            "input": lambda b: _address(given[b.number]),
+            "output": lambda b: _address(results[b.number]),
             "constant": _constant_address,
             "arena": lambda b: arena + b.offset,
         }
         args = [address[b.place](b) for b in buffers] + [_address(fault), 0, 1]
         kinds = [ctypes.c_void_p] * (len(buffers) + 1) + [ctypes.c_int64] * 2
-        function = ctypes.CFUNCTYPE(None, *kinds)(library.address(name))
+        function = ctypes.CFUNCTYPE(None, *kinds)(library.address(names[id(step)]))
         spent = []
         for _ in range(15):
             start = time.perf_counter()
             function(*args)
             spent.append(time.perf_counter() - start)
         middle = sorted(spent)[len(spent) // 2] * 1e6
-        whole += middle
-        flops = 0 if step.plan is None or step.packs else 2 * math.prod(
-            x.size for x in [*step.plan.outer, step.plan.m, step.plan.n, step.plan.k,
-                             *step.plan.all_taps]
-        )  # fmt: skip
-        nbytes = sum(b.nbytes for b in buffers)
-        rate = f"{flops / middle / 1e3:7.1f} GFLOP/s" if flops else " " * 15
-        lines.append(f"{middle:9.1f} us {rate} {nbytes / 1e3:9.1f} kB  {name}")
-    return "\n".join([*lines, f"{whole:9.1f} us together (calls from Python included)"])
+        whole += middle * times
+        lines.append(_time_line(step, names[id(step)], middle, buffers, times))
+    return whole
+
+
+def _time_line(step: Step, name: str, middle: float, buffers: list[Buffer], times: int) -> str:
+    flops = 0 if step.plan is None or step.packs else 2 * math.prod(
+        x.size for x in [*step.plan.outer, step.plan.m, step.plan.n, step.plan.k,
+                         *step.plan.all_taps]
+    )  # fmt: skip
+    nbytes = sum(b.nbytes for b in buffers)
+    rate = f"{flops / middle / 1e3:7.1f} GFLOP/s" if flops else " " * 15
+    often = f"  {times} times" if times > 1 else ""
+    return f"{middle:9.1f} us {rate} {nbytes / 1e3:9.1f} kB  {name}{often}"
 
 
 class LLVMBackend(Backend):

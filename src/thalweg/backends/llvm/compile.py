@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from thalweg.backends.llvm.codegen.program import Program, ProgramWriter
-from thalweg.backends.llvm.loops import Schedule
+from thalweg.backends.llvm.loops import Schedule, Step
 from thalweg.backends.llvm.runtime.barrier import emit_barrier
 from thalweg.backends.llvm.runtime.target import Target
-from thalweg.backends.llvm.schedule import convolutions, simplify
+from thalweg.backends.llvm.schedule import convolutions, scans, simplify
 from thalweg.backends.llvm.schedule.contractions import describe
 from thalweg.backends.llvm.schedule.plan import Scheduler
 from thalweg.graph.node import Graph
@@ -19,8 +19,8 @@ GraphPass = Callable[[Graph], Graph]
 
 # (pass, why it is there)
 PASSES: tuple[tuple[GraphPass, str], ...] = (
-    (simplify.empty, "loops over nothing need no code"),
     (simplify.check_indices, "an index out of range must be reported, never read or written"),
+    (simplify.empty, "loops over nothing need no code"),
     (simplify.drop_identities, "stop_gradient and custom rules mean nothing once differentiated"),
     (simplify.short_gathers, "one element a row is cheaper as a masked sum, which fuses"),
     (convolutions.gather_windows, "sums over windows are contractions too, read not scattered"),
@@ -35,10 +35,17 @@ PASSES: tuple[tuple[GraphPass, str], ...] = (
 
 
 def simplified(graph: Graph) -> Graph:
-    """Return the graph after all passes."""
-    for step, _ in PASSES:
-        graph = step(graph)
-    return graph
+    """Return the graph, and the bodies of its loops, after all passes."""
+    first, *rest = PASSES
+    graph = first[0](graph)
+
+    def inner(body: Graph) -> Graph:
+        body = scans.prune(body)
+        for step, _ in rest:
+            body = step(body)
+        return scans.in_bodies(body, inner)
+
+    return inner(graph)
 
 
 @dataclass
@@ -66,28 +73,46 @@ def lower(graph: Graph, target: Target, threads: int) -> Compilation:
 
 def describe_schedule(schedule: Schedule) -> str:
     """Return the schedule as text: one line a kernel, levels separated by barriers."""
-    lines, level = [], 0
-    for number, step in enumerate(schedule.steps):
+    return "\n".join([*_lines(schedule.steps), f"  arena: {schedule.arena_size:,} bytes"])
+
+
+def _lines(steps: list[Step]) -> list[str]:
+    lines: list[str] = []
+    level = 0
+    for number, step in enumerate(steps):
         if step.level != level:
             lines.append("  -- barrier --")
             level = step.level
+        if step.loop is not None:
+            lines += [f"      {line}  (once)" for line in _lines(step.loop.schedule.before)]
+            lines.append(f"  {number:3d} {step.loop.length} times:")
+            lines += ["      " + line for line in _lines(step.loop.schedule.steps)]
+            lines.append("        -- barrier --")
+            continue
         if step.packs:
             assert step.plan is not None
             lines.append(f"  {number:3d} pack {step.reads} -> {step.packed}")
         else:
             plan = f" | {describe(step.plan)}" if step.plan else ""
             lines.append(f"  {number:3d} {step.kernel!r}{plan}")
-    lines.append(f"  arena: {schedule.arena_size:,} bytes")
-    return "\n".join(lines)
+    return lines
 
 
 def worthwhile_threads(schedule: Schedule, threads: int) -> int:
     """Return how many threads gain from sharing the program: one if it is over in a moment."""
+    return threads if _work(schedule) > 150_000 else 1
+
+
+def _work(schedule: Schedule) -> float:
+    """Return a rough number of cycles."""
     work = 0.0
     for step in schedule.steps:
+        if step.loop is not None:
+            work += step.loop.length * _work(step.loop.schedule)
+            continue
         if step.plan is not None and not step.packs:
             loops = [*step.plan.outer, step.plan.m, step.plan.n, step.plan.k, *step.plan.all_taps]
             work += 2.0 * math.prod(x.size for x in loops) / 64  # multiply-adds of vectors a cycle
         elements = sum(b.nbytes / 4 for b in step.reads + step.writes)
         work += elements * len(step.kernel.members) / 16
-    return threads if work > 150_000 else 1
+    return work

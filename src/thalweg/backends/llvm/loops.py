@@ -232,11 +232,44 @@ class Step:
     plan: Plan | None = None
     packed: Buffer | None = None
     sums: Buffer | None = None  # partial sums of a contraction that is done in parts
+    loop: Loop | None = None  # the schedule of a loop's body
     packs: bool = False  # this step fills ``packed``
     old: set[int] = field(default_factory=set)  # ids of state buffers read before their update
     new: set[int] = field(default_factory=set)  # and of those read after it
     checks: bool = False  # this step may find an index out of range
     level: int = 0
+
+
+@dataclass
+class Loop:
+    """A loop in time: the schedule of its body, and where each step's values lie.
+
+    ``inputs`` and ``outputs`` belong to those of the body, in its order. A ``Slot`` says which
+    buffer, and how it is walked.
+    """
+
+    schedule: Schedule
+    length: int
+    reverse: bool
+    arena: Buffer
+    inputs: list[Slot]
+    outputs: list[Slot]
+
+
+@dataclass
+class Slot:
+    """Where a loop's step finds or puts a value.
+
+    ``buffer``: read or written as a whole (``shared``), or row by row (``rows``), or by turns in
+    its two halves (``turns``: the step before wrote what this one reads). ``first`` is what the
+    first step reads in place of it, ``last`` what the last step writes.
+    """
+
+    kind: str
+    buffer: Buffer
+    nbytes: int
+    first: Buffer | None = None
+    last: Buffer | None = None
 
 
 @dataclass
@@ -252,6 +285,7 @@ class Schedule:
     outputs: list[Buffer]
     arena_size: int = 0
     constants: list[Buffer] = field(default_factory=list)
+    before: list[Step] = field(default_factory=list)  # of a loop's body: done once, in front of it
 
 
 def passes_of(kernel: Kernel) -> list[list[Node]]:

@@ -17,7 +17,7 @@ from thalweg.backends.llvm.codegen.half import PlainModule
 from thalweg.backends.llvm.codegen.loop_kernel import emit_columns, emit_map, emit_rows
 from thalweg.backends.llvm.codegen.machine import I8, I32, I64, POINTER
 from thalweg.backends.llvm.codegen.packing import emit_pack
-from thalweg.backends.llvm.loops import Buffer, Schedule, Step, passes_of
+from thalweg.backends.llvm.loops import Buffer, Loop, Schedule, Slot, Step, passes_of
 from thalweg.graph.node import Node
 
 HEADER = 3  # words before the inputs: arena, fault, number of steps
@@ -27,10 +27,10 @@ VOID = ir.VoidType()
 
 @dataclass
 class Program:
-    """The emitted module and the names of its kernels, in the order in which they run."""
+    """The emitted module and the names of its kernels, by ``id`` of their step."""
 
     module: ir.Module
-    kernels: list[str]
+    kernels: dict[int, str]
 
 
 class ProgramWriter:
@@ -48,14 +48,25 @@ class ProgramWriter:
         self.tiles = Tiles(self.module, fused)
         self.made: dict[str, ir.Function] = {}
         self.nodes = schedule.buffers
+        self.functions: dict[int, tuple[ir.Function, list[Buffer]]] = {}
+        self.constants: dict[int, ir.GlobalVariable] = {}
 
     def write(self) -> Program:
         """Return the module with its kernels and the function ``run``."""
-        functions = [(s, *self._kernel(i, s)) for i, s in enumerate(self.schedule.steps)]
-        self._run(functions)
-        return Program(self.module, [f.name for _, f, _ in functions])
+        self._functions(self.schedule)
+        self._run()
+        return Program(self.module, {k: f.name for k, (f, _) in self.functions.items()})
 
     # --- kernels --------------------------------------------------------------------------
+
+    def _functions(self, schedule: Schedule) -> None:
+        """Write the function of every step, those of the bodies of loops too."""
+        for step in schedule.before + schedule.steps:
+            if step.loop is not None:
+                self._functions(step.loop.schedule)
+            else:
+                self.nodes = schedule.buffers
+                self.functions[id(step)] = self._kernel(len(self.functions), step)
 
     def _kernel(self, number: int, step: Step) -> tuple[ir.Function, list[Buffer]]:
         """Return the function of a step and the buffers that it is called with."""
@@ -121,7 +132,7 @@ class ProgramWriter:
 
     # --- the program ----------------------------------------------------------------------
 
-    def _run(self, functions: list[tuple[Step, ir.Function, list[Buffer]]]) -> None:
+    def _run(self) -> None:
         """Write ``void run(ptr table, i64 thread, i64 threads, ptr barrier)``."""
         barrier = self.emit_barrier(self.module)
         kind = ir.FunctionType(VOID, [POINTER, I64, I64, POINTER])
@@ -162,39 +173,107 @@ class ProgramWriter:
                     return self._constant(buffer)
                 return b.gep(arena, [I64(buffer.offset)], source_etype=I8)
 
-            level, checked = 0, False
-            for s, function, buffers in functions:
-                if s.level != level:
-                    b.call(barrier, [state, threads])
-                    level = s.level
-                    if checked:
-                        self._stop_at_fault(b, fault, barrier, (state, threads), restore)
-                        checked = False
-                checked = checked or s.checks
-                b.call(function, [*(pointer(x) for x in buffers), fault, thread, threads])
-            b.call(barrier, [state, threads])
+            wait = lambda: b.call(barrier, [state, threads])  # noqa: E731
+            stop = lambda: self._stop_at_fault(b, fault, wait, restore)  # noqa: E731
+            self._levels(b, self.schedule.steps, pointer, (fault, thread, threads), wait, stop)
+            wait()
         restore()
         b.ret_void()
 
+    def _levels(
+        self, b: ir.IRBuilder, steps: list[Step], pointer: Callable[[Buffer], ir.Value],
+        team: tuple[ir.Value, ir.Value, ir.Value], wait: Callable[[], object],
+        stop: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """Call the kernels of some steps, with a barrier between their levels."""
+        level, checked = 0, False
+        for s in steps:
+            if s.level != level:
+                wait()
+                level = s.level
+                if checked:
+                    stop()
+                    checked = False
+            checked = checked or s.checks
+            if s.loop is not None:
+                self._loop(b, s.loop, pointer, team, wait, stop)
+            else:
+                function, buffers = self.functions[id(s)]
+                b.call(function, [*(pointer(x) for x in buffers), *team])
+
+    def _loop(
+        self, b: ir.IRBuilder, loop: Loop, pointer: Callable[[Buffer], ir.Value],
+        team: tuple[ir.Value, ir.Value, ir.Value], wait: Callable[[], object],
+        stop: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """Run the schedule of a loop's body step after step."""
+        arena = pointer(loop.arena)
+
+        def once(buffer: Buffer) -> ir.Value:
+            if buffer.place == "input":
+                return pointer(loop.inputs[buffer.number].buffer)
+            if buffer.place == "constant":
+                return self._constant(buffer)
+            return b.gep(arena, [I64(buffer.offset)], source_etype=I8)
+
+        if loop.schedule.before:
+            self._levels(b, loop.schedule.before, once, team, wait, stop)
+            wait()
+        with counted(b, I64(0), I64(loop.length), 1, "time") as number:
+            first = b.icmp_unsigned("==", number, I64(0))
+            last = b.icmp_unsigned("==", number, I64(loop.length - 1))
+            t = b.sub(I64(loop.length - 1), number) if loop.reverse else number
+            before = b.add(t, I64(1)) if loop.reverse else b.sub(t, I64(1))
+            turn = b.and_(number, I64(1))
+
+            def at(slot: Slot, row: ir.Value, half: ir.Value) -> ir.Value:
+                base = pointer(slot.buffer)
+                if slot.kind == "shared":
+                    return base
+                place = row if slot.kind == "rows" else half
+                return b.gep(base, [b.mul(place, I64(slot.nbytes))], source_etype=I8)
+
+            inputs = []
+            for slot in loop.inputs:
+                found = at(slot, t if slot.first is None else before, turn)
+                inputs.append(
+                    found if slot.first is None else b.select(first, pointer(slot.first), found)
+                )
+            outputs = []
+            for slot in loop.outputs:
+                found = at(slot, t, b.xor(turn, I64(1)))
+                outputs.append(
+                    found if slot.last is None else b.select(last, pointer(slot.last), found)
+                )
+
+            def inside(buffer: Buffer) -> ir.Value:
+                if buffer.place == "input":
+                    return inputs[buffer.number]
+                return outputs[buffer.number] if buffer.place == "output" else once(buffer)
+
+            self._levels(b, loop.schedule.steps, inside, team, wait, stop)
+            wait()
+
     def _constant(self, buffer: Buffer) -> ir.Value:
         """Return where an array that is written down in the program lies."""
-        known = self.module.globals.get(buffer.name)
+        known = self.constants.get(id(buffer))
         if known is None:
             assert buffer.data is not None
             content = bytearray(buffer.data.tobytes())
             kind = ir.ArrayType(I8, len(content))
-            known = ir.GlobalVariable(self.module, kind, buffer.name)
+            name = f"constant{len(self.constants)}"
+            known = self.constants[id(buffer)] = ir.GlobalVariable(self.module, kind, name)
             known.initializer = ir.Constant(kind, content)
             known.global_constant, known.linkage, known.align = True, "internal", 64
         return known
 
     def _stop_at_fault(
-        self, b: ir.IRBuilder, fault: ir.Value, barrier: ir.Function,
-        team: tuple[ir.Value, ir.Value], restore: Callable[[], None],
+        self, b: ir.IRBuilder, fault: ir.Value, wait: Callable[[], object],
+        restore: Callable[[], None],
     ) -> None:  # fmt: skip
         """Return if a check failed; between two barriers all threads see the same answer."""
         found = b.load(fault, typ=I64)
-        b.call(barrier, list(team))
+        wait()
         with b.if_then(b.icmp_unsigned("!=", found, I64(0)), likely=False):
             restore()
             b.ret_void()

@@ -65,6 +65,9 @@ class Fusion:
         """Mark the nodes that their readers take from memory."""
         for node in reversed(self.order):
             name = node.op.name
+            if node.op.kind == "loop":
+                self.must_store |= {id(i) for i in node.inputs} - self.inputs
+                continue
             if name == "contract" or node.op.kind == "structured":
                 for i in node.inputs:
                     self._store_behind(i)
@@ -120,6 +123,10 @@ class Fusion:
             self._place_reduction(node)
         elif kind == "structured" or name in ("concatenate", "pad"):
             self._place_structured(node)
+        elif name == "scan":
+            self._open("scan", node, node.shape)
+        elif name == "part":
+            self._add(self.kernel_of[id(node.inputs[0])], node)
         elif kind == "elementwise":
             if not self._join(node) and id(node) in self.must_store:
                 self._open_map(node)

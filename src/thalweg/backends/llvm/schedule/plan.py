@@ -11,7 +11,9 @@ from thalweg.backends.llvm.loops import (
     Buffer,
     Index,
     Kernel,
+    Loop,
     Schedule,
+    Slot,
     Step,
     identity_index,
     is_view,
@@ -19,7 +21,8 @@ from thalweg.backends.llvm.loops import (
 )
 from thalweg.backends.llvm.schedule.contractions import make_plan, resolve
 from thalweg.backends.llvm.schedule.fuse import Fusion, row_level
-from thalweg.graph.dtype import float32
+from thalweg.backends.llvm.schedule.scans import follows
+from thalweg.graph.dtype import float32, uint8
 from thalweg.graph.node import Graph, Node
 from thalweg.ops.identity import BARRIER
 
@@ -29,7 +32,11 @@ ALIGN = 64
 class Scheduler:
     """Turns a simplified graph into a schedule."""
 
-    def __init__(self, graph: Graph, lanes: int, registers: int, threads: int) -> None:
+    def __init__(
+        self, graph: Graph, lanes: int, registers: int, threads: int,
+        shared: frozenset[int] = frozenset(),
+    ) -> None:  # fmt: skip
+        self.shared = shared  # of a loop's body: inputs that are the same at every step
         graph = _with_own_outputs(graph)
         self.graph = graph
         self.lanes, self.registers, self.threads = lanes, registers, threads
@@ -53,8 +60,25 @@ class Scheduler:
             if conflict is None:
                 break
             self.copied.add(conflict)
-        size = _place(steps)
-        return Schedule(self.graph, steps, self.buffers, self.outputs, size)
+        before = self._hoisted(steps)
+        rest = [s for s in steps if s not in before]
+        size = _place(rest, before)
+        return Schedule(
+            self.graph, rest, self.buffers, self.outputs, size, before=before
+        )
+
+    def _hoisted(self, steps: list[Step]) -> list[Step]:
+        """Return the steps of a loop's body that need nothing that changes from step to step."""
+        same = {
+            id(self.buffers[id(n)]) for i, n in enumerate(self.graph.inputs) if i in self.shared
+        }
+        found = []
+        for step in steps if same else []:
+            private = all(b.place == "arena" for b in step.writes)
+            if private and not step.checks and all(id(b) in same for b in step.reads):
+                found.append(step)
+                same |= {id(b) for b in step.writes}
+        return found
 
     # --- buffers --------------------------------------------------------------------------
 
@@ -141,6 +165,8 @@ class Scheduler:
             step = Step(kernel, reads, _distinct(b for _, b in kernel.stores))
             self._note_state(step, [n for n, _ in kernel_reads(kernel, self._is_stored_before)])
             step.checks = self._finds_faults(kernel)
+            if kernel.kind == "scan":
+                self._nest(step)
             if kernel.kind == "contraction":
                 step.plan = make_plan(kernel, stored, self.lanes, self.registers, self.threads)
                 if step.plan.parts > 1:
@@ -168,6 +194,46 @@ class Scheduler:
             self._note_state(step, [node])
             steps.append(step)
         return steps
+
+    def _nest(self, step: Step) -> None:
+        """Schedule the body of a loop, and say where each of its steps finds its values."""
+        node = step.kernel.anchor
+        assert node is not None
+        body, carries, xs = node.attrs["body"], node.attrs["carries"], node.attrs["xs"]
+        parts = {p.attrs["index"]: self.buffers[id(p)] for p, _ in step.kernel.stores}
+        given = [self.buffers[id(i)] for i in node.inputs]
+        distinct = list({id(o): o for o in body.outputs}.values())
+        schedule = Scheduler(
+            Graph(body.inputs, distinct), self.lanes, self.registers, self.threads,
+            frozenset(range(carries + xs, len(body.inputs))),
+        ).run()
+        arena = Buffer("loop", uint8, (schedule.arena_size,), "arena")
+        inputs, outputs = [], {}
+        for i, row in enumerate(body.outputs):
+            nbytes = row.size * row.dtype.itemsize
+            follower = follows(body, carries, i) if i < carries else None
+            if i >= carries:
+                stack = parts.get(i)
+                if stack is None:  # what would have read it was folded away
+                    shape = (node.attrs["length"], *row.shape)
+                    stack = Buffer("rows", row.dtype, shape, "arena")
+                    step.writes.append(stack)
+                outputs[id(row)] = Slot("rows", stack, nbytes)
+            elif follower is not None:
+                inputs.append(Slot("rows", parts[follower], nbytes, given[i]))
+            else:
+                turns = Buffer("carry", row.dtype, (2, *row.shape), "arena")
+                step.writes.append(turns)
+                inputs.append(Slot("turns", turns, nbytes, given[i]))
+                outputs[id(row)] = Slot("turns", turns, nbytes, None, parts.get(i))
+        for i in range(carries, len(given)):
+            row = body.inputs[i]
+            kind = "rows" if i < carries + xs else "shared"
+            inputs.append(Slot(kind, given[i], row.size * row.dtype.itemsize))
+        step.loop = Loop(schedule, node.attrs["length"], node.attrs["reverse"], arena, inputs,
+                         [outputs[id(o)] for o in distinct])  # fmt: skip
+        step.writes.append(arena)
+        step.checks = any(s.checks for s in schedule.steps)
 
     def _note_state(self, step: Step, nodes: list[Node]) -> None:
         """Note which state a step reads as it was, and which as it is after its update."""
@@ -312,6 +378,9 @@ def kernel_reads(
                 found = resolve(i, identity_index(i.shape), stored)
                 assert found is not None, i
                 yield found[0], None
+        elif kernel.kind == "scan":
+            for i in member.inputs if member is kernel.anchor else ():
+                yield i, None
         elif kernel.kind == "fill":
             continue
         elif member.op.kind == "structured":
@@ -360,8 +429,11 @@ def member_index(kernel: Kernel, node: Node) -> Index | None:
 # --- memory ------------------------------------------------------------------------------------
 
 
-def _place(steps: list[Step]) -> int:
-    """Give every arena buffer an offset, so that those alive at one time do not overlap."""
+def _place(steps: list[Step], before: list[Step]) -> int:
+    """Give every arena buffer an offset, so that those alive at one time do not overlap.
+
+    What is made before a loop stays to its end.
+    """
     born: dict[int, int] = {}
     dies: dict[int, int] = {}
     found: dict[int, Buffer] = {}
@@ -371,6 +443,11 @@ def _place(steps: list[Step]) -> int:
                 found[id(b)] = b
                 born.setdefault(id(b), step.level)
                 dies[id(b)] = max(step.level, dies.get(id(b), 0))
+    end = max((s.level for s in steps), default=0)
+    for step in before:
+        for b in step.reads + step.writes:
+            if b.place == "arena":
+                found[id(b)], born[id(b)], dies[id(b)] = b, 0, end
     placed: list[Buffer] = []
     for b in sorted(found.values(), key=lambda b: -b.nbytes):
         taken = sorted(

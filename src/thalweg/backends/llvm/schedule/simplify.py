@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from thalweg.backends.llvm.schedule.scans import in_bodies, scans
 from thalweg.graph.dtype import bool_, int64
 from thalweg.graph.node import Graph, Node, Op
 from thalweg.graph.rewrite import rewrite, topological, with_inputs
@@ -31,12 +32,16 @@ CHECKED = Op(
 
 def sites(graph: Graph) -> list[Node]:
     """Return the nodes whose indices are checked, in the order of their numbers (from 1)."""
-    return [n for n in topological(graph.outputs) if n.op.name in GATHERS]
+    inside = [n for scan in scans(graph) for n in sites(scan.attrs["body"])]
+    return inside + [n for n in topological(graph.outputs) if n.op.name in GATHERS]
 
 
-def check_indices(graph: Graph) -> Graph:
+def check_indices(graph: Graph, numbers: dict[int, int] | None = None) -> Graph:
     """Wrap the indices of gathers and scatters in a bounds check that the program reports."""
-    numbers = {id(n): i for i, n in enumerate(sites(graph), 1)}
+    if numbers is None:
+        numbers = {id(n): i for i, n in enumerate(sites(graph), 1)}
+    known = numbers
+    graph = in_bodies(graph, lambda body: check_indices(body, known))
     new: dict[int, Node] = {}
     for node in topological(graph.outputs):
         made = with_inputs(node, tuple(new[id(i)] for i in node.inputs))
