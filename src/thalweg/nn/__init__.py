@@ -33,6 +33,7 @@ from thalweg.nn.embedding import Embedding
 from thalweg.nn.layers import Bilinear, Flatten, Identity, Linear, Weighted
 from thalweg.nn.module import Module, observe
 from thalweg.nn.normalization import BatchNorm1d, LayerNorm, RMSNorm
+from thalweg.nn.recurrent import GRU, LSTM, RNN
 from thalweg.nn.summary import Summary
 from thalweg.tensor.tensor import Parameter
 
@@ -40,6 +41,9 @@ __all__ = [
     "ACTIVATIONS",
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "Activation",
     "BatchNorm1d",
