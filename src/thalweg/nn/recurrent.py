@@ -41,7 +41,10 @@ def _lstm_step(z: Node, state: State) -> State:
 def _gru_step(x: Node, z: Node, state: State) -> State:
     h = state[0]
     size, last = h.shape[-1], z.rank - 1
-    part = lambda v, k: mv.narrow(v, last, k * size, size)  # noqa: E731
+
+    def part(gates: Node, number: int) -> Node:
+        return mv.narrow(gates, last, number * size, size)
+
     r = e.sigmoid(e.add(part(x, 0), part(z, 0)))
     u = e.sigmoid(e.add(part(x, 1), part(z, 1)))
     n = e.tanh(e.add(part(x, 2), e.multiply(r, part(z, 2))))
@@ -76,8 +79,10 @@ class Recurrent(Module):
         self.bias = bias
         out = proj_size or hidden_size
         for suffix, size in self._suffixes():
-            rows = {"weight_ih": (size, self.gates * hidden_size),
-                    "weight_hh": (out, self.gates * hidden_size)}  # fmt: skip
+            rows: dict[str, tuple[int, ...]] = {
+                "weight_ih": (size, self.gates * hidden_size),
+                "weight_hh": (out, self.gates * hidden_size),
+            }
             if bias:
                 rows |= {"bias_ih": (self.gates * hidden_size,)}
                 rows |= {"bias_hh": (self.gates * hidden_size,)}
@@ -202,7 +207,10 @@ class Recurrent(Module):
         self, x: Node, suffix: str, start: State, steps: Node | None, reverse: bool
     ) -> tuple[Node, State]:
         """Run one layer in one direction over (batch, time, size)."""
-        weight = lambda kind: lift(getattr(self, kind + suffix))  # noqa: E731
+        def weight(kind: str) -> Node:
+            node: Node = lift(getattr(self, kind + suffix))
+            return node
+
         # The input projection of all steps is one contraction, before the loop, time first.
         rows = contract(x, weight("weight_ih"), ("bti", "ig", "tbg"))
         if self.bias:

@@ -136,7 +136,8 @@ def make_plan(kernel: Kernel, stored: Stored, lanes: int, registers: int, thread
 
     test = mergeable(kernel, spec[2], stored)
     one = Axis("", 1, 0, 0, 0)
-    ms, ns, ks = _merged(axes(rows), test), _merged(axes(columns), test), _merged_sum(axes(summed))
+    ms, ns = _merged(axes(rows), test), _merged(axes(columns), test)
+    ks = _merged_sum(sorted(axes(summed), key=lambda x: (-abs(x.b), -abs(x.a))))  # B in its order
     n = _take_lanes(ns) if ns else one
     k = ks.pop() if ks else one
 
@@ -192,8 +193,15 @@ def _order(plan: Plan, updates: bool) -> str:
     return "panels" if updates or plan.m.size > plan.n.size else "blocks"
 
 
+NEAREST, FEW = 1 << 15, 1 << 18  # bytes of a first cache; of partial sums that cost little
+
+
 def _cut(plan: Plan) -> None:
-    """Cut a long sum into parts, until what the tiles of one part read again stays near."""
+    """Cut a long sum into parts, until what the tiles of one part read again stays near.
+
+    If there are few partial sums, the panel that one row of tiles after the other reads should even
+    stay in the first cache.
+    """
     if plan.order != "outer" and plan.panels * plan.blocks == 1:
         return
 
@@ -206,13 +214,19 @@ def _cut(plan: Plan) -> None:
             inside = plan.outer if plan.order == "outer" else []
             slab = _footprint(plan, "a", [*inside, plan.m, *summed]) if plan.panels > 1 else 0
             other = plan.width * math.prod(x.size for x in summed) * plan.align
+            if few and plan.blocks > 1 and other > NEAREST:
+                return False
         return slab + other <= NEAR_CACHE
+
+    few = plan.tiles * plan.rows * plan.width * plan.align <= FEW
 
     def length() -> int:
         return plan.k.size * math.prod(t.size for t in plan.taps)
 
     while plan.taps and not near() and length() // plan.taps[0].size >= SHORTEST:
         plan.chunks.append(plan.taps.pop(0))
+    if plan.taps and not near():
+        _split_tap(plan, length(), near)
     if plan.taps or near() or plan.k.size < 2 * SHORTEST:
         return
     for parts in range(2, plan.k.size // SHORTEST + 1):
@@ -223,6 +237,20 @@ def _cut(plan: Plan) -> None:
         plan.k, plan.block = whole, block
         if fits:
             return
+
+
+def _split_tap(plan: Plan, length: int, near: Callable[[], bool]) -> None:
+    """Move as much of the outermost tap out of the tiles as is needed and leaves them enough."""
+    tap = plan.taps[0]
+    inner = length // tap.size
+    fit = [r for r in range(1, tap.size) if tap.size % r == 0 and r * inner >= SHORTEST]
+    for r in reversed(fit):
+        plan.taps[0] = Axis(tap.labels, r, tap.a, tap.b, tap.c)
+        if near():
+            break
+    if fit:
+        r = plan.taps[0].size
+        plan.chunks.append(Axis(tap.labels, tap.size // r, tap.a * r, tap.b * r, tap.c * r))
 
 
 def _worth_packing(plan: Plan) -> bool:

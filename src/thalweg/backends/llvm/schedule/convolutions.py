@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from thalweg.graph.node import Graph, Node
 from thalweg.graph.rewrite import rewrite, topological, users, with_inputs
 from thalweg.ops import movement as mv
-from thalweg.ops.record import OPS
+from thalweg.ops.record import OPS, full
 from thalweg.ops.windows import WINDOWS, expanded, windows
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -125,6 +125,47 @@ def _unfolded(y: Node, work: _Work) -> Node:
             between[at], high[at] = stride - 1, n - ((y.shape[at] - 1) * stride + 1)
         y = OPS["pad"](y, low=tuple(low), high=tuple(high), interior=tuple(between), value=0)
     return y
+
+
+def join_pads(graph: Graph) -> Graph:
+    """Write a sum of tensors that zeros keep apart as the tensors side by side.
+
+    Gradients of the parts of a tensor arrive so; a sum would write and read it once a part.
+    """
+    made: dict[int, tuple[int, list[tuple[int, Node]]]] = {}
+
+    def parts(node: Node) -> tuple[int, list[tuple[int, Node]]] | None:
+        if id(node) in made:
+            return made[id(node)]
+        a = node.attrs
+        if node.op.name != "pad" or a["value"] != 0 or any(a["interior"]):
+            return None
+        axes = [d for d in range(node.rank) if a["low"][d] or a["high"][d]]
+        ok = len(axes) == 1 and min(a["low"] + a["high"]) >= 0
+        return (axes[0], [(a["low"][axes[0]], node.inputs[0])]) if ok else None
+
+    def rule(node: Node) -> Node:
+        if node.op.name != "add" or any(i.shape != node.shape for i in node.inputs):
+            return node
+        one, two = (parts(i) for i in node.inputs)
+        if one is None or two is None or one[0] != two[0]:
+            return node
+        axis, rows = one[0], sorted(one[1] + two[1], key=lambda r: r[0])
+        pieces, at = [], 0
+        for low, x in [*rows, (node.shape[axis], None)]:
+            if low < at:
+                return node
+            if low > at:
+                shape = (*node.shape[:axis], low - at, *node.shape[axis + 1 :])
+                pieces.append(full(shape, 0, node.dtype))
+            if x is not None:
+                pieces.append(x)
+                at = low + x.shape[axis]
+        joined = mv.concatenate(pieces, axis)
+        made[id(joined)] = (axis, rows)
+        return joined
+
+    return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
 
 
 def narrow_contractions(graph: Graph) -> Graph:

@@ -319,7 +319,11 @@ class Scheduler:
         state = {id(self.buffers[id(n)]) for n in self.graph.inputs}
         for key, writing in writers.items():
             for first, second in pairwise(writing):
-                after[second].add(first)  # a fill before the parts that go into it
+                if steps[second].kernel.part is None:
+                    after[second].add(first)
+            fills = [w for w in writing if steps[w].kernel.kind == "fill"]
+            for w in writing:  # a fill before the parts that go into it; these do not overlap
+                after[w] |= {f for f in fills if f < w}
             for r in readers.get(key, ()):
                 for w in writing:
                     if key not in state:
