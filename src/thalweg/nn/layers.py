@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
 from thalweg.errors import ArgumentError, ShapeError, where
 from thalweg.graph.dtype import as_dtype
+from thalweg.graph.node import Node
 from thalweg.nn import initializers
 from thalweg.nn.inputs import check_dtype, check_last_axis, label, node_of
 from thalweg.nn.keys import Key, derived_key
@@ -36,8 +38,11 @@ class Weighted(Module):
 
     ``activation_hint``: the name of that activation. ``Sequential`` fills it in where it is None.
     ``weight_init``, ``bias_init``: an initialiser, its name, a number or an array of values.
+    ``torch_axes``: for each tensor that PyTorch lays out in another way, its axes in PyTorch's
+    order; ``nn.to_torch`` and ``nn.from_torch`` read it.
     """
 
+    torch_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {}
     weight: Parameter
     bias: Parameter | None
     activation_hint: str | None
@@ -63,6 +68,25 @@ class Weighted(Module):
             assert self._drawn is not None
             self.activation_hint = activation
             self.reset_parameters(self._drawn[0])
+
+    def weight_node(self, given: Any = None) -> Node:
+        """Return the weight to compute with: the layer's own, or one given in its place.
+
+        Raises:
+            ShapeError: the given one has another shape.
+        """
+        if given is None:
+            own: Node = lift(self.weight)
+            return own
+        who = label(self)
+        node = node_of(given, who)
+        if node.shape != self.weight.shape:
+            raise ShapeError(
+                f"{who}: the weight given for this call has shape {node.shape}, the layer's own "
+                f"{self.weight.shape}; they must be equal. {where()}"
+            )
+        check_dtype(f"{who}, weight given for this call", node, self.weight.dtype)
+        return node
 
     def arguments(self) -> str:
         """Return the sizes, and that there is no bias."""
@@ -103,6 +127,8 @@ class Linear(Weighted):
         (5, 2)
     """
 
+    torch_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {"weight": (1, 0)}
+
     def __init__(
         self,
         in_features: int,
@@ -122,13 +148,13 @@ class Linear(Weighted):
         self.bias = new_parameter((self.out_features,), dtype) if bias else None
         self.reset_parameters()
 
-    def forward(self, x: Any) -> Tensor:
-        """Return ``x @ weight + bias``."""
+    def forward(self, x: Any, weight: Any = None) -> Tensor:
+        """Return ``x @ weight + bias``; ``weight`` takes the place of the layer's own."""
         who = label(self)
         node = node_of(x, who)
         check_last_axis(who, node, self.in_features, "in_features")
         check_dtype(who, node, self.weight.dtype)
-        y = contraction.matmul(node, lift(self.weight))
+        y = contraction.matmul(node, self.weight_node(weight))
         return finish(y if self.bias is None else e.add(y, lift(self.bias)))
 
 
@@ -160,6 +186,8 @@ class Bilinear(Weighted):
         >>> nn.Bilinear(3, 4, 2)(tw.ones((5, 3)), tw.ones((5, 4))).shape
         (5, 2)
     """
+
+    torch_axes: ClassVar[Mapping[str, tuple[int, ...]]] = {"weight": (2, 0, 1)}
 
     def __init__(
         self,
@@ -199,8 +227,8 @@ class Bilinear(Weighted):
             self.bias.assign(draw(derived_key(key, "bias"), self.bias.shape, dtype))
         return None
 
-    def forward(self, x1: Any, x2: Any) -> Tensor:
-        """Return the bilinear form of both inputs."""
+    def forward(self, x1: Any, x2: Any, weight: Any = None) -> Tensor:
+        """Return the bilinear form of both inputs; ``weight`` replaces the layer's own."""
         who = label(self)
         a, b = node_of(x1, who), node_of(x2, who)
         check_last_axis(f"{who}, first input", a, self.in1_features, "in1_features")
@@ -212,7 +240,7 @@ class Bilinear(Weighted):
             )
         for x in (a, b):
             check_dtype(who, x, self.weight.dtype)
-        y = contraction.einsum("...i,ijo,...j->...o", a, lift(self.weight), b)
+        y = contraction.einsum("...i,ijo,...j->...o", a, self.weight_node(weight), b)
         return finish(y if self.bias is None else e.add(y, lift(self.bias)))
 
 

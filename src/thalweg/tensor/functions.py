@@ -12,6 +12,7 @@ import numpy as np
 from thalweg.graph.node import Node
 from thalweg.ops import (
     activations,
+    attention,
     compositions,
     contraction,
     convolution,
@@ -106,6 +107,7 @@ _SOURCES = {
         "elu gelu hard_sigmoid hard_swish hard_tanh leaky_relu log_sigmoid log_softmax mish relu6 "
         "selu silu softmax softplus softsign step"
     ),
+    attention: "scaled_dot_product_attention",
     identity: "stop_gradient",
 }  # fmt: skip
 FUNCTIONS: dict[str, Function] = {

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from thalweg.graph.node import Graph, Node
 from thalweg.graph.rewrite import rewrite, topological, users, with_inputs
 from thalweg.ops import movement as mv
 from thalweg.ops.record import OPS, full
-from thalweg.ops.windows import WINDOWS, expanded, windows
+from thalweg.ops.windows import OVERLAP_ADD, WINDOWS, expanded, windows
 
+NARROW = 16  # columns that a vector holds
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
@@ -41,10 +43,25 @@ class _Work:
     out: str
     folds: list[tuple[str, str, int, int]] = field(default_factory=list)
     spread: list[tuple[str, int, int]] = field(default_factory=list)
+    seen: dict[str, tuple[str, int, int, int]] = field(default_factory=dict)  # windows to come
 
     def fresh(self) -> str:
         used = self.lg + self.lw + self.out
         return next(c for c in LETTERS if c not in used)
+
+    def look(self) -> None:
+        """Read ``g`` through windows along all axes at once."""
+        axes = [d for d, c in enumerate(self.lg) if c in self.seen]
+        if not axes:
+            return
+        rows = [self.seen[self.lg[d]] for d in axes]
+        widths = [(0, 0)] * self.g.rank
+        for d, (_, terms, step, high) in zip(axes, rows, strict=True):
+            widths[d] = ((terms - 1) * step, high)
+        if any(n for pair in widths for n in pair):
+            self.g = mv.pad(self.g, widths)
+        self.g = windows(self.g, axes, [r[1] for r in rows], [1] * len(axes), [r[2] for r in rows])
+        self.lg = "".join(c + self.seen[c][0] if c in self.seen else c for c in self.lg)
 
 
 def _as_contraction(node: Node) -> Node | None:
@@ -65,13 +82,24 @@ def _as_contraction(node: Node) -> Node | None:
         work = _Work(y, x, ly, lx, out)
     else:
         return None
-    for (i, j), d, stride, dilation in zip(
-        pairs, a["axes"], a["strides"], a["dilations"], strict=True
-    ):
-        _one_axis(work, i, j, node.shape[d], stride, dilation)
+    columns = math.prod(
+        n for c, n in zip(work.lw, work.w.shape, strict=True)
+        if c in out and c not in work.lg and all(c != j for _, j in pairs)
+    )  # fmt: skip
+    count = len(pairs) - (columns < NARROW and a["sizes"][-1] > 1)
+    for k in range(count):
+        i, j = pairs[k]
+        _one_axis(work, i, j, node.shape[a["axes"][k]], a["strides"][k], a["dilations"][k])
+    work.look()
     made = OPS["contract"](work.g, work.w, spec=(work.lg, work.lw, work.out))
     made.scope, made.origin = product.scope, product.origin
-    return _unfolded(made, work)
+    made = _unfolded(made, work)
+    if count == len(pairs):
+        return made
+    # So few columns would leave lanes empty: those of the last axis' places join them, and are
+    # added up afterwards.
+    last = {k: (v[-1],) for k, v in a.items() if k != "shape"}
+    return expanded(OVERLAP_ADD(made, shape=node.shape, **last))
 
 
 def _one_axis(work: _Work, i: str, j: str, n: int, stride: int, dilation: int) -> None:
@@ -102,11 +130,7 @@ def _one_axis(work: _Work, i: str, j: str, n: int, stride: int, dilation: int) -
         work.out = work.out.replace(i, i + phase)
         work.folds.append((i, phase, stride, n))
         high = -(-n // stride) - number
-    widths = [(0, 0)] * work.g.rank
-    widths[axis] = ((terms - 1) * step, high)
-    work.g = mv.pad(work.g, widths)
-    work.g = windows(work.g, (axis,), (terms,), (1,), (step,))
-    work.lg = work.lg.replace(i, i + j)
+    work.seen[i] = (j, terms, step, high)
     work.out = work.out.replace(j, "")
 
 
