@@ -190,7 +190,8 @@ def _order(plan: Plan, updates: bool) -> str:
     shared = bool(plan.outer) and not any(x.b for x in plan.outer) and not updates
     if shared and _footprint(plan, "b", [plan.n, *summed]) > NEAR_CACHE:
         return "outer"
-    return "panels" if updates or plan.m.size > plan.n.size else "blocks"
+    rows_first = updates or plan.m.size > plan.n.size
+    return "panels" if rows_first and not plan.taps else "blocks"
 
 
 NEAREST, FEW = 1 << 15, 1 << 18  # bytes of a first cache; of partial sums that cost little
@@ -264,7 +265,7 @@ def _worth_packing(plan: Plan) -> bool:
         return False
     if plan.n.b != 1:
         return True
-    far = plan.k.b * plan.align >= 1024 and plan.k.size >= 64
+    far = plan.k.b * plan.align >= 256 and plan.k.size >= 64
     again = plan.m.size * math.prod(x.size for x in plan.outer if not x.b)
     return far and again >= 128
 
