@@ -36,15 +36,53 @@ def _start(emitter: Emitter, count: int) -> None:
 
 
 def emit_fill(emitter: Emitter, kernel: Kernel, share: Share) -> None:
-    """Fill a buffer with the value of a pad."""
+    """Fill a buffer with the value of a pad, but for the block that its input will fill."""
     node, buffer = kernel.stores[0]
-    size = math.prod(kernel.space)
-    low, high = share(size)
-    value = emitter.machine.number(node.attrs["value"], node.dtype)
-    with counted(emitter.builder, low, high, 1, "i") as i:
+    b, a, shape = emitter.builder, node.attrs, node.shape
+    value = emitter.machine.number(a["value"], node.dtype)
+
+    def row(start: ir.Value, count: ir.Value) -> None:
+        """Fill elements that lie side by side."""
+        lanes = emitter.lanes
+        whole = b.mul(b.udiv(count, I64(lanes)), I64(lanes))
         _start(emitter, 1)
-        emitter.loops = [i]
-        emitter.store(buffer, Affine(0, (1,)), value)
+        emitter.vector = 0
+        with counted(b, I64(0), whole, lanes, "fill") as i:
+            emitter.loops = [b.add(start, i)]
+            emitter.store(buffer, Affine(0, (1,)), value)
+        emitter.vector = None
+        with counted(b, whole, count, 1, "rest") as i:
+            emitter.loops = [b.add(start, i)]
+            emitter.store(buffer, Affine(0, (1,)), value)
+
+    def block(axis: int, start: ir.Value, low: ir.Value, high: ir.Value) -> None:
+        """Fill what the input leaves of ``[low, high)`` of an axis, for a start of the outer ones."""
+        inner = I64(math.prod(shape[axis + 1 :]))
+        gaps = range(axis, node.rank) if not any(a["interior"]) else ()
+        if not any(a["low"][d] or a["high"][d] for d in gaps):
+            if gaps:
+                return
+            row(b.add(start, b.mul(low, inner)), b.mul(b.sub(high, low), inner))
+            return
+        first, last = a["low"][axis], shape[axis] - a["high"][axis]
+        with counted(b, low, high, 1, "axis") as i:
+            at = b.add(start, b.mul(i, inner))
+            inside = b.and_(b.icmp_signed(">=", i, I64(first)), b.icmp_signed("<", i, I64(last)))
+            if axis == node.rank - 1:
+                with b.if_then(b.not_(inside)):
+                    row(at, inner)
+                return
+            with b.if_else(inside) as (then, other):
+                with then:
+                    block(axis + 1, at, I64(0), I64(shape[axis + 1]))
+                with other:
+                    row(at, inner)
+
+    if node.rank == 0:
+        row(I64(0), I64(1))
+        return
+    low, high = share(shape[0])
+    block(0, I64(0), low, high)
 
 
 def _inner(emitter: Emitter, axis: int, size: int, body: Callable[[], None]) -> None:
