@@ -36,6 +36,9 @@ from thalweg.backends.llvm.loops import (
 from thalweg.graph.dtype import DType
 
 
+SHORT = 8  # steps of k that need no loop
+
+
 class Tiles:
     """Makes the tile functions of one module; equal tiles are made once."""
 
@@ -124,6 +127,7 @@ class _TileBody:
     def _k_loop(self, a: ir.Value, b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         size = self.depth
         wanted = (1,) if self.rows * self.vectors >= 12 else (4, 2, 1)  # short bodies only
+        wanted = (size,) if size <= SHORT else wanted
         unroll = next(u for u in wanted if size % u == 0)
 
         def body(x: ir.Value, y: ir.Value, s: list[ir.Value]) -> list[ir.Value]:

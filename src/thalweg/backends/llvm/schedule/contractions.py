@@ -212,8 +212,10 @@ def _cut(plan: Plan) -> None:
             slab = _footprint(plan, "b", [plan.n, *summed])
             other = plan.rows * math.prod(x.size for x in summed) * plan.align
         else:
-            inside = plan.outer if plan.order == "outer" else []
-            slab = _footprint(plan, "a", [*inside, plan.m, *summed]) if plan.panels > 1 else 0
+            inside = [*plan.outer, plan.m] if plan.order == "outer" else [plan.m]
+            slab = _footprint(plan, "a", [*inside, *summed])
+            if plan.panels == 1 or _footprint(plan, "a", [*inside, plan.k]) > NEAR_CACHE:
+                slab = 0  # A is read once, or too large whatever the part
             other = plan.width * math.prod(x.size for x in summed) * plan.align
             if few and plan.blocks > 1 and other > NEAREST:
                 return False
