@@ -25,7 +25,6 @@ PASSES: tuple[tuple[GraphPass, str], ...] = (
     (simplify.short_gathers, "one element a row is cheaper as a masked sum, which fuses"),
     (convolutions.gather_windows, "sums over windows are contractions too, read not scattered"),
     (convolutions.join_pads, "gradients of parts lie side by side: they need no sum"),
-    (convolutions.narrow_contractions, "what a reader cuts off need not be computed"),
     (simplify.small_constants, "an array of equal numbers is a number"),
     (simplify.fold, "known values, neutral operations and repeated work go"),
     (simplify.fold, "what was folded makes more of it visible"),

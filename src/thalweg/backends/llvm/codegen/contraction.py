@@ -35,7 +35,6 @@ from thalweg.backends.llvm.loops import (
 )
 from thalweg.graph.dtype import DType
 
-
 SHORT = 8  # steps of k that need no loop
 
 

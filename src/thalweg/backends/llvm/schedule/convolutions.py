@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from thalweg.graph.node import Graph, Node
 from thalweg.graph.rewrite import rewrite, topological, users, with_inputs
+from thalweg.graph.shape import Shape
 from thalweg.ops import movement as mv
 from thalweg.ops.record import OPS, full
-from thalweg.ops.windows import OVERLAP_ADD, WINDOWS, expanded, windows
+from thalweg.ops.windows import OVERLAP_ADD, expanded, windows
 
 NARROW = 16  # columns that a vector holds
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 def gather_windows(graph: Graph) -> Graph:
@@ -20,51 +20,85 @@ def gather_windows(graph: Graph) -> Graph:
 
     ``overlap_add(contract(g, w))`` adds each product to many places; the same sums are a
     contraction of windows of the padded ``g`` with the reversed ``w``. Other sums of windows become
-    slices and additions.
+    slices and additions. What a single reader cuts off is not computed.
     """
+    readers = users(topological(graph.outputs))
+    results = {id(o) for o in graph.outputs}
+    new: dict[int, Node] = {}
+    for node in topological(graph.outputs):
+        made = with_inputs(node, tuple(new[id(i)] for i in node.inputs))
+        if node.op is OVERLAP_ADD:
+            made = _gathered(made, (0,) * node.rank, node.shape)
+        elif node.op.name == "slice" and set(node.attrs["steps"]) <= {1}:
+            source = node.inputs[0]
+            alone = len(readers[id(source)]) == 1 and id(source) not in results
+            if source.op is OVERLAP_ADD and alone:
+                put = with_inputs(source, (new[id(source.inputs[0])],))
+                made = _gathered(put, node.attrs["starts"], node.shape)
+        new[id(node)] = made
+    return Graph(graph.inputs, [new[id(o)] for o in graph.outputs], graph.aliases)
 
-    def rule(node: Node) -> Node:
-        if node.op.name != "overlap_add":
-            return node
-        made = _as_contraction(node)
-        return expanded(node) if made is None else made
 
-    return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
+def _gathered(node: Node, starts: Shape, shape: Shape) -> Node:
+    """Return a part of a sum of windows without adding to places."""
+    made = _as_contraction(node, starts, shape)
+    if made is None:
+        made, rest = expanded(node), list(range(node.rank))
+    else:
+        rest = [d for d in range(node.rank) if d not in node.attrs["axes"]]
+    for d in rest:
+        made = mv.narrow(made, d, starts[d], shape[d])
+    return made
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Work:
-    """The operands and labels of a contraction while it is rewritten, axis by axis."""
+    """The operands and labels of a contraction while it is rewritten, axis by axis.
+
+    ``seen``: for a label of ``g`` the label of the places of its windows, how many, how far apart,
+    where the first window begins (before 0: zeros), and how many windows there are.
+    """
 
     g: Node
     w: Node
     lg: str
     lw: str
     out: str
-    folds: list[tuple[str, str, int, int]] = field(default_factory=list)
-    spread: list[tuple[str, int, int]] = field(default_factory=list)
-    seen: dict[str, tuple[str, int, int, int]] = field(default_factory=dict)  # windows to come
+    seen: dict[str, tuple[str, int, int, int, int]] = field(default_factory=dict)
 
-    def fresh(self) -> str:
-        used = self.lg + self.lw + self.out
-        return next(c for c in LETTERS if c not in used)
-
-    def look(self) -> None:
-        """Read ``g`` through windows along all axes at once."""
+    def contracted(self) -> Node:
+        """Return the contraction of ``g``, seen through windows along all axes at once."""
         axes = [d for d, c in enumerate(self.lg) if c in self.seen]
-        if not axes:
-            return
-        rows = [self.seen[self.lg[d]] for d in axes]
-        widths = [(0, 0)] * self.g.rank
-        for d, (_, terms, step, high) in zip(axes, rows, strict=True):
-            widths[d] = ((terms - 1) * step, high)
-        if any(n for pair in widths for n in pair):
-            self.g = mv.pad(self.g, widths)
-        self.g = windows(self.g, axes, [r[1] for r in rows], [1] * len(axes), [r[2] for r in rows])
-        self.lg = "".join(c + self.seen[c][0] if c in self.seen else c for c in self.lg)
+        g, lg = self.g, self.lg
+        low, high = [0] * g.rank, [0] * g.rank
+        for d in axes:
+            _, terms, step, first, count = self.seen[lg[d]]
+            low[d] = -first
+            high[d] = first + count + (terms - 1) * step - g.shape[d]
+            g = mv.narrow(g, d, max(first, 0), g.shape[d] - max(first, 0) + min(high[d], 0))
+        low, high = [max(n, 0) for n in low], [max(n, 0) for n in high]
+        if any(low + high):
+            g = OPS["pad"](g, low=tuple(low), high=tuple(high), interior=(0,) * g.rank, value=0)
+        rows = [self.seen[lg[d]] for d in axes]
+        if axes:
+            g = windows(g, axes, [r[1] for r in rows], [1] * len(axes), [r[2] for r in rows])
+        lg = "".join(c + self.seen[c][0] if c in self.seen else c for c in lg)
+        return OPS["contract"](g, self.w, spec=(lg, self.lw, self.out))
 
 
-def _as_contraction(node: Node) -> Node | None:
+@dataclass(frozen=True)
+class _Job:
+    """One windowed axis: labels of window and place, and which positions are wanted."""
+
+    window: str
+    place: str
+    start: int
+    count: int
+    stride: int
+    dilation: int
+
+
+def _as_contraction(node: Node, starts: Shape, shape: Shape) -> Node | None:
     product, a = node.inputs[0], node.attrs
     order = None
     if product.op.name == "transpose":
@@ -86,69 +120,75 @@ def _as_contraction(node: Node) -> Node | None:
         n for c, n in zip(work.lw, work.w.shape, strict=True)
         if c in out and c not in work.lg and all(c != j for _, j in pairs)
     )  # fmt: skip
-    count = len(pairs) - (columns < NARROW and a["sizes"][-1] > 1)
-    for k in range(count):
-        i, j = pairs[k]
-        _one_axis(work, i, j, node.shape[a["axes"][k]], a["strides"][k], a["dilations"][k])
-    work.look()
-    made = OPS["contract"](work.g, work.w, spec=(work.lg, work.lw, work.out))
-    made.scope, made.origin = product.scope, product.origin
-    made = _unfolded(made, work)
-    if count == len(pairs):
+    jobs = [
+        _Job(*pair, starts[d], shape[d], stride, dilation)
+        for pair, d, stride, dilation in zip(
+            pairs, a["axes"], a["strides"], a["dilations"], strict=True
+        )
+    ]
+    few = columns < NARROW and a["sizes"][-1] > 1
+    made = _solved(work, jobs[:-1] if few else jobs)
+    if not few:
         return made
     # So few columns would leave lanes empty: those of the last axis' places join them, and are
     # added up afterwards.
     last = {k: (v[-1],) for k, v in a.items() if k != "shape"}
-    return expanded(OVERLAP_ADD(made, shape=node.shape, **last))
+    d = a["axes"][-1]
+    whole = [shape[e] if e in a["axes"][:-1] else n for e, n in enumerate(node.shape)]
+    added = expanded(OVERLAP_ADD(made, shape=tuple(whole), **last))
+    return mv.narrow(added, d, starts[d], shape[d])
 
 
-def _one_axis(work: _Work, i: str, j: str, n: int, stride: int, dilation: int) -> None:
-    """Rewrite for one spatial axis: window numbers ``i`` and places ``j`` become positions."""
-    at, axis = work.lw.index(j), work.lg.index(i)
-    size, number = work.w.shape[at], work.g.shape[axis]
-    if size == 1:
-        work.w = mv.squeeze(work.w, at)
-        work.lw, work.out = work.lw.replace(j, ""), work.out.replace(j, "")
-        if (stride, number) != (1, n):
-            work.spread.append((i, stride, n))
-        return
-    if stride == 1:
-        terms, high, step = size, n - number, dilation
-        work.w = mv.flip(work.w, at)
-    else:
-        spread = (size - 1) * dilation + 1
-        terms, step = -(-spread // stride), 1
-        low, more, between = ([0] * work.w.rank for _ in range(3))
-        more[at], between[at] = terms * stride - spread, dilation - 1
-        if more[at] or between[at]:
-            work.w = OPS["pad"](work.w, low=tuple(low), high=tuple(more), interior=tuple(between),
-                                value=0)  # fmt: skip
-        shape = work.w.shape[:at] + (terms, stride) + work.w.shape[at + 1 :]
-        work.w = mv.flip(mv.reshape(work.w, shape), at)
-        phase = work.fresh()
-        work.lw = work.lw.replace(j, j + phase)
-        work.out = work.out.replace(i, i + phase)
-        work.folds.append((i, phase, stride, n))
-        high = -(-n // stride) - number
-    work.seen[i] = (j, terms, step, high)
-    work.out = work.out.replace(j, "")
+def _solved(work: _Work, jobs: list[_Job]) -> Node:
+    """Return the sum for all axes; its labels are those of ``work.out`` without the places.
+
+    Position ``s * q + f`` of an axis with stride ``s`` is reached by every s-th place only, from
+    ``f`` on: each ``f`` is a contraction of its own with part of the weight.
+    """
+    if not jobs:
+        return work.contracted()
+    job, rest = jobs[0], jobs[1:]
+    at, w = work.lw.index(job.place), work.w
+    dilation = job.dilation
+    if job.stride > 1 and dilation > 1:
+        between = tuple(dilation - 1 if d == at else 0 for d in range(w.rank))
+        zero = (0,) * w.rank
+        w, dilation = OPS["pad"](w, low=zero, high=zero, interior=between, value=0), 1
+    size, count = w.shape[at], -(-job.count // job.stride)
+    out = work.out.replace(job.place, "")
+    parts: list[Node | None] = []
+    for phase in range(job.stride):
+        later, first = divmod(phase + job.start, job.stride)
+        terms = -(-(size - first) // job.stride)
+        if terms <= 0:
+            parts.append(None)
+            continue
+        own = w
+        if job.stride > 1:
+            starts, stops, steps = [0] * w.rank, list(w.shape), [1] * w.rank
+            starts[at], steps[at] = first, job.stride
+            stops[at] = first + (terms - 1) * job.stride + 1
+            own = mv.slice_(w, starts, stops, steps)
+        begin = later - (terms - 1) * dilation
+        if job.stride == 1:
+            begin = job.start - (terms - 1) * dilation
+        seen = work.seen | {job.window: (job.place, terms, dilation, begin, count)}
+        parts.append(
+            _solved(replace(work, w=mv.flip(own, at), out=out, seen=seen), rest)
+        )
+    axis = [c for c in out if c not in {j.place for j in rest}].index(job.window)
+    return _interleaved(parts, axis, job.count)
 
 
-def _unfolded(y: Node, work: _Work) -> Node:
-    """Join positions and phases of strided axes; zeros go between where a kernel has size 1."""
-    labels = work.out
-    for i, phase, _, n in work.folds:
-        at = labels.index(i)
-        y = mv.reshape(y, y.shape[:at] + (y.shape[at] * y.shape[at + 1],) + y.shape[at + 2 :])
-        labels = labels.replace(phase, "")
-        y = mv.narrow(y, at, 0, n)
-    if work.spread:
-        low, high, between = ([0] * y.rank for _ in range(3))
-        for i, stride, n in work.spread:
-            at = labels.index(i)
-            between[at], high[at] = stride - 1, n - ((y.shape[at] - 1) * stride + 1)
-        y = OPS["pad"](y, low=tuple(low), high=tuple(high), interior=tuple(between), value=0)
-    return y
+def _interleaved(parts: list[Node | None], axis: int, count: int) -> Node:
+    """Return tensors whose elements along an axis take turns."""
+    known = next(p for p in parts if p is not None)
+    if len(parts) == 1:
+        return known
+    nodes = [full(known.shape, 0, known.dtype) if p is None else p for p in parts]
+    y = mv.concatenate([mv.expand_dims(p, axis + 1) for p in nodes], axis + 1)
+    merged = known.shape[:axis] + (known.shape[axis] * len(parts),) + known.shape[axis + 1 :]
+    return mv.narrow(mv.reshape(y, merged), axis, 0, count)
 
 
 def join_pads(graph: Graph) -> Graph:
@@ -190,69 +230,3 @@ def join_pads(graph: Graph) -> Graph:
         return joined
 
     return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
-
-
-def narrow_contractions(graph: Graph) -> Graph:
-    """Compute only the part of a contraction that its one reader takes.
-
-    The gradient of a padded input is cut to the input; what would be cut off is not computed.
-    """
-    readers = users(topological(graph.outputs))
-    results = {id(o) for o in graph.outputs}
-
-    def alone(node: Node) -> bool:
-        return len(readers.get(id(node), ())) == 1 and id(node) not in results
-
-    new: dict[int, Node] = {}
-    for node in topological(graph.outputs):
-        made = with_inputs(node, tuple(new[id(i)] for i in node.inputs))
-        cuts = node.op.name == "slice" and node.inputs[0].op.name == "contract"
-        if cuts and alone(node.inputs[0]) and set(node.attrs["steps"]) <= {1}:
-            made = _narrowed(made.inputs[0], node)
-        new[id(node)] = made
-    return Graph(graph.inputs, [new[id(o)] for o in graph.outputs], graph.aliases)
-
-
-def _narrowed(product: Node, cut: Node) -> Node:
-    """Return a part of a contraction as the contraction of parts of its operands."""
-    la, lb, out = product.attrs["spec"]
-    a, b = product.inputs
-    for label, start, stop in zip(out, cut.attrs["starts"], cut.attrs["stops"], strict=True):
-        if label in la:
-            a = _part(a, la.index(label), start, stop)
-        if label in lb:
-            b = _part(b, lb.index(label), start, stop)
-    return with_inputs(product, (a, b)) if (a, b) == product.inputs else OPS["contract"](
-        a, b, spec=product.attrs["spec"]
-    )
-
-
-def _part(x: Node, axis: int, start: int, stop: int) -> Node:
-    """Return a part of an axis, taken behind windows and padding where that can be."""
-    if (start, stop) == (0, x.shape[axis]):
-        return x
-    if x.op is WINDOWS:
-        a = x.attrs
-        source = 0
-        at = 0
-        while at < axis:  # find the axis of the source that this one comes from
-            at += 2 if source in a["axes"] else 1
-            source += 1
-        if at == axis:
-            begin, end = start, stop
-            if source in a["axes"]:
-                i = a["axes"].index(source)
-                begin = start * a["strides"][i]
-                end = (stop - 1) * a["strides"][i] + (a["sizes"][i] - 1) * a["dilations"][i] + 1
-            return WINDOWS(_part(x.inputs[0], source, begin, end), **a)
-    if x.op.name == "pad" and not x.attrs["interior"][axis]:
-        low, high = list(x.attrs["low"]), list(x.attrs["high"])
-        first, last = start - low[axis], stop - low[axis]
-        n = x.inputs[0].shape[axis]
-        if first < n and last > 0:
-            low[axis], high[axis] = max(0, -first), max(0, last - n)
-            inner = mv.narrow(x.inputs[0], axis, max(first, 0), min(last, n) - max(first, 0))
-            if not any(low) and not any(high) and not any(x.attrs["interior"]):
-                return inner
-            return OPS["pad"](inner, **(x.attrs | {"low": tuple(low), "high": tuple(high)}))
-    return mv.narrow(x, axis, start, stop - start)
