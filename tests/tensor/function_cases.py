@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from tests.tensor import image_cases as image
 
 import thalweg as tw
 
@@ -34,6 +35,9 @@ OTHER = source.random((3, 4)) < 0.5
 TIES = np.array([2.0, 1.0, 2.0, np.nan, 1.0])
 ODD = np.array([1.0, np.nan, np.inf, -np.inf, 0.0])
 SQUARE = source.normal(size=(4, 4))
+PICTURE = source.normal(size=(2, 7, 8, 4))
+LINE = source.normal(size=(2, 9, 3))
+KERNEL = source.normal(size=(3, 3, 4, 6))
 
 
 def same(name: str, *arrays: Array, numpy: str = "") -> list[Example]:
@@ -243,4 +247,51 @@ EXAMPLES["isclose"] += [Example((ODD, ODD), lambda x, y: tw.isclose(x, y, equal_
 EXAMPLES["nan_to_num"] += [Example((ODD,), lambda x: tw.nan_to_num(x, 1.0, 2.0, 3.0),
                                    lambda x: np.nan_to_num(x, nan=1.0, posinf=2.0, neginf=3.0)),
                            ]  # fmt: skip
+EXAMPLES["conv"] = [
+    Example((PICTURE, KERNEL), lambda x, w: tw.conv(x, w, 2, 1),
+            lambda x, w: image.conv(x, w, 2, 1)),
+    Example((PICTURE, KERNEL), lambda x, w: tw.conv(x, w, padding=2, dilation=2,
+                                                    padding_mode="reflect"),
+            lambda x, w: image.conv(x, w, padding=2, dilation=2, mode="reflect")),
+    Example((PICTURE, KERNEL[:, :, :2]), lambda x, w: tw.conv(x, w, groups=2),
+            lambda x, w: image.conv(x, w, groups=2)),
+    Example((PICTURE, KERNEL[:, :, :1, :4]), lambda x, w: tw.conv(x, w, groups=4, padding="same"),
+            lambda x, w: image.conv(x, w, groups=4, padding=1)),
+    Example((LINE, KERNEL[0, :, :3]), tw.conv, image.conv),
+]  # fmt: skip
+EXAMPLES["conv_transpose"] = [
+    Example((PICTURE, KERNEL), lambda x, w: tw.conv_transpose(x, w, 2, 1, 1),
+            lambda x, w: image.conv_transpose(x, w, 2, 1, 1)),
+    Example((PICTURE, KERNEL), lambda x, w: tw.conv_transpose(x, w, groups=2),
+            lambda x, w: image.conv_transpose(x, w, groups=2)),
+]  # fmt: skip
+EXAMPLES["max_pool"] = [
+    Example((PICTURE,), lambda x: tw.max_pool(x, 3, 2, 1),
+            lambda x: image.pool(x, 3, 2, 1, np.max, -np.inf)),
+    Example((LINE,), lambda x: tw.max_pool(x, 2), lambda x: image.pool(x, 2, 2, 0, np.max, 0)),
+]  # fmt: skip
+EXAMPLES["avg_pool"] = [
+    Example((PICTURE,), lambda x: tw.avg_pool(x, 2, 1, 1),
+            lambda x: image.pool(x, 2, 1, 1, np.mean, 0)),
+    Example((PICTURE,), lambda x: tw.avg_pool(x, 3, 2, 1, count_padding=False),
+            lambda x: image.pool(x, 3, 2, 1, np.nanmean, np.nan)),
+]  # fmt: skip
+EXAMPLES["adaptive_avg_pool"] = [
+    Example((PICTURE,), lambda x, n=n: tw.adaptive_avg_pool(x, n),
+            lambda x, n=n: image.adaptive(x, n, np.mean)) for n in (1, 3)
+]  # fmt: skip
+EXAMPLES["adaptive_max_pool"] = [
+    Example((PICTURE,), lambda x, n=n: tw.adaptive_max_pool(x, n),
+            lambda x, n=n: image.adaptive(x, n, np.max)) for n in (1, 3)
+]  # fmt: skip
+EXAMPLES["resize"] = [
+    Example((PICTURE,), lambda x, m=m: tw.resize(x, (11, 5), m),
+            lambda x, m=m: image.resize(x, (11, 5), m)) for m in ("nearest", "linear")
+]  # fmt: skip
+EXAMPLES["pixel_shuffle"] = [
+    Example((PICTURE,), lambda x: tw.pixel_shuffle(x, 2), lambda x: image.shuffled(x, 2))
+]
+EXAMPLES["pixel_unshuffle"] = [
+    Example((PICTURE,), lambda x: tw.pixel_unshuffle(tw.pixel_shuffle(x, 2), 2), lambda x: x)
+]
 EAGER_ONLY = {"nonzero"}  # the shape of the result depends on the numbers

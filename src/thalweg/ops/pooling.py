@@ -149,7 +149,7 @@ def avg_pool(
     if all((c == c[0]).all() for c in counts):
         return e.multiply(total, 1 / math.prod(int(c[0]) for c in counts))
     number = functools.reduce(np.multiply.outer, counts)
-    return e.divide(total, cast_node(CONSTANT(value=number[..., None].astype(np.float32)), x.dtype))
+    return e.divide(total, CONSTANT(value=number[..., None].astype(x.dtype.numpy)))
 
 
 def _window_counts(
@@ -204,7 +204,7 @@ def adaptive_max_pool(x: Node, output: Sizes, channels_first: bool = False) -> N
 
 def _along(x: Node, weight: Matrix, axis: int) -> Node:
     """Replace an axis by weighted sums of its elements; ``weight`` is (new size, old size)."""
-    matrix = cast_node(CONSTANT(value=weight.astype(np.float32)), x.dtype)
+    matrix = CONSTANT(value=weight.astype(x.dtype.numpy))
     labels = "abcdefgh"[: x.rank]
     old = labels[axis]
     return contract(x, matrix, (labels, "z" + old, labels.replace(old, "z")))

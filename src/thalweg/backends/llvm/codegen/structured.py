@@ -56,7 +56,7 @@ def emit_fill(emitter: Emitter, kernel: Kernel, share: Share) -> None:
             emitter.store(buffer, Affine(0, (1,)), value)
 
     def block(axis: int, start: ir.Value, low: ir.Value, high: ir.Value) -> None:
-        """Fill what the input leaves of ``[low, high)`` of an axis, for a start of the outer ones."""
+        """Fill what the input leaves of ``[low, high)`` of an axis, for one outer position."""
         inner = I64(math.prod(shape[axis + 1 :]))
         gaps = range(axis, node.rank) if not any(a["interior"]) else ()
         if not any(a["low"][d] or a["high"][d] for d in gaps):
