@@ -10,14 +10,14 @@ import pytest
 import thalweg as tw
 from thalweg.errors import ArgumentError, ShapeError, TraceError
 
-T, B, I, H = 7, 3, 5, 4
+T, B, C, H = 7, 3, 5, 4
 
 
 def _draw(*shape: int) -> tw.Tensor:
     return tw.tensor(np.random.default_rng(sum(shape)).standard_normal(shape) * 0.5)
 
 
-ARGS = (_draw(I, H), _draw(H, H), _draw(H), _draw(T, B, I), _draw(B, H))
+ARGS = (_draw(C, H), _draw(H, H), _draw(H), _draw(T, B, C), _draw(B, H))
 
 
 def _step(w: Any, u: Any, b: Any, x: Any, h: Any) -> Any:

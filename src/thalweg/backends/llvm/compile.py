@@ -10,7 +10,7 @@ from thalweg.backends.llvm.codegen.program import Program, ProgramWriter
 from thalweg.backends.llvm.loops import Schedule, Step
 from thalweg.backends.llvm.runtime.barrier import emit_barrier
 from thalweg.backends.llvm.runtime.target import Target
-from thalweg.backends.llvm.schedule import convolutions, scans, simplify
+from thalweg.backends.llvm.schedule import convolutions, layout, scans, simplify
 from thalweg.backends.llvm.schedule.contractions import describe
 from thalweg.backends.llvm.schedule.plan import Scheduler
 from thalweg.graph.node import Graph
@@ -27,7 +27,9 @@ PASSES: tuple[tuple[GraphPass, str], ...] = (
     (convolutions.join_pads, "gradients of parts lie side by side: they need no sum"),
     (simplify.small_constants, "an array of equal numbers is a number"),
     (simplify.fold, "known values, neutral operations and repeated work go"),
+    (layout.merge_later, "a tensor is read through split axes, but not through joined ones"),
     (simplify.fold, "what was folded makes more of it visible"),
+    (layout.read_padded, "a value and its padded copy need not both be written"),
     (simplify.matrix_times_vector, "a single column would leave most lanes of a tile empty"),
     (simplify.split_contractions, "weights should be read by the core that updated them"),
     (simplify.split_reductions, "threads can share a reduction only along axes that stay"),

@@ -232,10 +232,9 @@ def fold_lanes(machine: Machine, node: Node, x: Value) -> Value:
     return Value(scalar, x.dtype)
 
 
-def kept_index(node: Node, index: Index) -> Index:
-    """Return, of an index into a reduction's input, that of its result."""
-    axes = node.attrs["axes"]
-    if node.attrs["keepdims"]:
+def column_index(node: Node, index: Index, axes: Sequence[int]) -> Index:
+    """Return, of an index into the input of a reduction, that of a result of its kernel."""
+    if node.rank == len(index):
         zero = Affine(0, (0,) * len(index[0].factors))
         return tuple(zero if d in axes else a for d, a in enumerate(index))
     return tuple(a for d, a in enumerate(index) if d not in axes)
@@ -402,37 +401,42 @@ def emit_columns(
     wide = next(v for v in (4, 2, 1) if v == 1 or space[last] % (v * emitter.lanes) == 0)
     blocks = -(-space[last] // (wide * emitter.lanes))
     low, high = share(math.prod(space[d] for d in kept[:-1]) * blocks)
-    start = start_value(m, anchor, emitter.lanes)
+    anchors = [n for n in kernel.members if n.op.kind == "reduction"]
+    starts = [start_value(m, n, emitter.lanes) for n in anchors]
     cells = Cells(emitter, b.function.entry_basic_block)
-    sums = [cells.new(start.ir.type) for _ in range(wide)]
+    sums = [[cells.new(s.ir.type) for s in starts] for _ in range(wide)]
     index = identity_index(space)
     count = I64(math.prod(space[d] for d in reduced))
 
-    def total(cell: ir.Value) -> Value:
-        return Value(b.load(cell, typ=start.ir.type), anchor.dtype)
+    def total(cells: list[ir.Value], number: int) -> Value:
+        return Value(b.load(cells[number], typ=starts[number].ir.type), anchors[number].dtype)
 
     def column(first: ir.Value) -> None:
         emitter.vector = last
         places = [b.add(first, I64(v * emitter.lanes)) for v in range(wide)]
-        for cell in sums:
-            b.store(start.ir, cell)
+        for row in sums:
+            for cell, start in zip(row, starts, strict=True):
+                b.store(start.ir, cell)
         with counted(b, I64(0), count, 1, "reduced") as number:
             outer_position(emitter, number, [space[d] for d in reduced], list(reduced))
-            for cell, place in zip(sums, places, strict=True):
+            for row, place in zip(sums, places, strict=True):
                 emitter.loops[last] = place
                 emitter.forget()
-                x = m.splat(emitter.value(source, index), emitter.lanes)
-                b.store(combine(m, anchor, total(cell), x).ir, cell)
+                for i, node in enumerate(anchors):
+                    x = m.splat(emitter.value(node.inputs[0], index), emitter.lanes)
+                    b.store(combine(m, node, total(row, i), x).ir, row[i])
         for d in reduced:
             emitter.loops[d] = I64(0)
-        at = kept_index(anchor, index)
-        for cell, place in zip(sums, places, strict=True):
+        for row, place in zip(sums, places, strict=True):
             emitter.loops[last] = place
             emitter.forget()
-            emitter.given[id(anchor)] = always(m.rounded(total(cell)))
+            for i, node in enumerate(anchors):
+                emitter.given[id(node)] = always(m.rounded(total(row, i)))
             for node, buffer in kernel.stores:
+                at = column_index(node, index, reduced)
                 emitter.store(buffer, linear(at, node.shape, rank), emitter.value(node, at))
-            del emitter.given[id(anchor)]
+            for node in anchors:
+                del emitter.given[id(node)]
         emitter.vector = None
 
     with counted(b, low, high, 1, "block") as unit:

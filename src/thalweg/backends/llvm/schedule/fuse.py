@@ -30,6 +30,7 @@ COSTLY = frozenset(
         "atan2", "power", "random_bits", "floor_divide", "remainder", "divide", "sqrt", "rsqrt",
     ]
 )  # fmt: skip
+WIDE = 8  # nodes of a column kernel from which no reduction joins it
 NEAR = 16  # kernels back to which unrelated work over the same space is joined
 OPEN_KINDS = ("map", "rows", "columns", "contraction")
 
@@ -253,6 +254,11 @@ class Fusion:
                 return False
         return True
 
+    def _large(self, node: Node) -> list[Node]:
+        """Return the tensors of a node's size that its value is made of."""
+        reads = self._reads(node, identity_index(node.shape))
+        return [n for n, _ in reads if n.size == node.size]
+
     def _reaches(self, later: Kernel, earlier: Kernel) -> bool:
         """Whether ``later`` needs the result of ``earlier``, directly or through others."""
         stack, seen = [id(later)], set()
@@ -270,10 +276,22 @@ class Fusion:
     def _place_reduction(self, node: Node) -> None:
         source, axes = node.inputs[0], node.attrs["axes"]
         last = source.rank - 1
+        index = identity_index(source.shape)
         if last not in axes:
+            for kernel in reversed(self.kernels[-NEAR:]):  # another one over the same columns
+                first = kernel.anchor
+                if kernel.kind != "columns" or first is None or first.attrs["axes"] != axes:
+                    continue
+                if first.inputs[0].shape != source.shape or len(kernel.members) >= WIDE:
+                    continue
+                known = {id(n) for m in kernel.members if m.op.kind == "reduction"
+                         for n in self._large(m.inputs[0])}  # fmt: skip
+                shares = any(id(n) in known for n in self._large(source))
+                if shares and self._may_join(kernel, source, index):
+                    self._add(kernel, node)
+                    return
             self._open("columns", node, node.shape)
             return
-        index = identity_index(source.shape)
         for read, _ in self._reads(source, index):
             kernel = self.kernel_of.get(id(read))
             if kernel is None or kernel.kind not in ("map", "rows") or kernel.part is not None:
