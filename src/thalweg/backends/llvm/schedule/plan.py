@@ -27,6 +27,7 @@ from thalweg.graph.node import Graph, Node
 from thalweg.ops.identity import BARRIER
 
 ALIGN = 64
+SMALL = 1 << 14  # bytes of state that may be copied without much thought
 
 
 class Scheduler:
@@ -56,10 +57,10 @@ class Scheduler:
             steps = self._steps()
             if self._order(steps, checks_first=True) is None:
                 break
-            conflict = self._order(steps, checks_first=False)
-            if conflict is None:
+            conflicts = self._order(steps, checks_first=False)
+            if conflicts is None:
                 break
-            self.copied.add(conflict)
+            self.copied.update(conflicts)
         before = self._hoisted(steps)
         rest = [s for s in steps if s not in before]
         size = _place(rest, before)
@@ -262,8 +263,8 @@ class Scheduler:
 
     # --- order ----------------------------------------------------------------------------
 
-    def _order(self, steps: list[Step], checks_first: bool) -> int | None:
-        """Sort the steps into levels; return the output whose update in place forbids an order.
+    def _order(self, steps: list[Step], checks_first: bool) -> list[int] | None:
+        """Sort the steps into levels; return outputs whose update in place forbids an order.
 
         With ``checks_first`` no state is updated before all indices were found to be good.
         """
@@ -295,15 +296,16 @@ class Scheduler:
             order = sorted(range(len(steps)), key=lambda i: (steps[i].level, i))
             steps[:] = [steps[i] for i in order]
             return None
-        stuck = {id(b) for i, c in enumerate(count) if c for b in steps[i].writes}
+        stuck = {id(b) for i in _circles(count, later, after) for b in steps[i].writes}
         candidates = [
             (buffer.nbytes, i) for i, buffer in enumerate(self.outputs)
             if i in self.graph.aliases and i not in self.copied and id(buffer) in stuck
         ]  # fmt: skip
         if candidates:  # a copy of the smallest costs least, and often is all that is needed
-            return min(candidates)[1]
+            least = min(candidates)[0]
+            return [i for size, i in candidates if size == least or size <= SMALL]
         if checks_first:
-            return -1
+            return []
         raise AssertionError("the kernels wait for each other")
 
     def _edges(self, steps: list[Step]) -> list[set[int]]:
@@ -353,6 +355,22 @@ class Scheduler:
             if self.buffers.get(id(node)) is target and index != here:
                 return False
         return True
+
+
+def _circles(count: list[int], later: list[list[int]], after: list[set[int]]) -> set[int]:
+    """Return the steps that wait for each other, or lie between such steps."""
+    stuck = {i for i, c in enumerate(count) if c}
+    ahead = {i: len([j for j in later[i] if j in stuck]) for i in stuck}
+    ends = [i for i, n in ahead.items() if not n]
+    while ends:
+        i = ends.pop()
+        stuck.discard(i)
+        for j in after[i]:
+            if j in stuck:
+                ahead[j] -= 1
+                if not ahead[j]:
+                    ends.append(j)
+    return stuck
 
 
 def _with_own_outputs(graph: Graph) -> Graph:
