@@ -1,7 +1,7 @@
-"""Thalweg as a contender of the referee suite: the fully connected workloads and their inference.
+"""Thalweg as a contender of the referee suite.
 
 thalweg: whole passes over the resident batches in one native call (``Compiled.repeat``).
-thalweg-step: one call a step. Linear weights are stored (in, out), the transpose of PyTorch's.
+thalweg-step: one call a step. The networks are in thalweg_models.py.
 """
 
 from __future__ import annotations
@@ -9,20 +9,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-ACTIVATIONS = {
-    "mlp-nielsen": ("Sigmoid", "Sigmoid"),
-    "mlp-small": ("ReLU", None),
-    "mlp-large": ("ReLU", "ReLU", None),
-    "mlp-tabular": ("ReLU", "ReLU", None),
-    "autoencoder": ("ReLU", "ReLU", "ReLU", "Sigmoid"),
-    "inf-mlp-small": ("ReLU", None),
-}
+import numpy as np
+
+IMAGES = {"lenet", "cnn-cifar", "resnet18-cifar", "vit-tiny", "dcgan-28"}
 
 
 def variants(w: Any) -> list[str]:
     """Return the variants that can run a workload."""
-    if w.name not in ACTIVATIONS:
-        return []
     return ["thalweg"] if w.kind == "infer" else ["thalweg", "thalweg-step"]
 
 
@@ -36,26 +29,6 @@ def load(threads: int) -> None:
     import thalweg  # noqa: F401
 
 
-def model_of(w: Any) -> Any:
-    """Return the workload's network with the shared initial parameters."""
-    import thalweg as tw
-
-    given = w.init()
-    layers: list[Any] = []
-    for name in ACTIVATIONS[w.name]:
-        position = len(layers)
-        out_features, in_features = given[f"{position}.weight"].shape
-        layers.append(tw.nn.Linear(in_features, out_features))
-        if name:
-            layers.append(getattr(tw.nn, name)())
-    model = tw.nn.Sequential(*layers)
-    state = {
-        k: v.T.copy() if k.endswith("weight") else v.copy() for k, v in given.items()
-    }
-    model.load_state_dict(state)
-    return model
-
-
 def loss_of(w: Any) -> Any:
     """Return the workload's loss of predictions and targets."""
     import thalweg as tw
@@ -64,6 +37,10 @@ def loss_of(w: Any) -> Any:
         return tw.nn.losses.quadratic
     if w.name in ("mlp-tabular", "autoencoder"):
         return tw.nn.losses.mse
+    if w.name.startswith("gpt"):
+        return lambda z, y: tw.nn.losses.cross_entropy(
+            tw.reshape(z, (-1, z.shape[-1])), tw.reshape(y, (-1,))
+        )
     return tw.nn.losses.cross_entropy
 
 
@@ -73,9 +50,12 @@ def optimizer_of(w: Any, model: Any) -> Any:
 
     o = w.opt
     if o["kind"] == "sgd":
-        return tw.optim.SGD(model, learning_rate=o["lr"])
-    return tw.optim.Adam(model, learning_rate=o["lr"], betas=o["betas"],
-                         eps=o["eps"])  # fmt: skip
+        return tw.optim.SGD(model, learning_rate=o["lr"], momentum=o["momentum"], l2=o["wd"])
+    options = {"learning_rate": o["lr"], "betas": o["betas"], "eps": o["eps"]}
+    if o["kind"] == "adam":
+        return tw.optim.Adam(model, **options)
+    groups = [tw.optim.no_decay_on_biases_and_norms] if w.name.startswith("gpt") else None
+    return tw.optim.AdamW(model, weight_decay=o["wd"], groups=groups, **options)
 
 
 class Train:
@@ -83,21 +63,20 @@ class Train:
 
     def __init__(self, variant: str, w: Any) -> None:
         import thalweg as tw
+        import thalweg_models as models
 
         data = w.data()
-        self.x, self.y = data["x"], data.get("y", data["x"])
+        self.x, self.y = data["x"], data.get("y", data.get("z", data["x"]))
+        if w.name in IMAGES:
+            self.x = models.channels_last(self.x)
         self.nb, self.at = w.nb, 0
-        self.model = model_of(w)
-        self.optimizer = optimizer_of(w, self.model)
-        loss = loss_of(w)
-
-        @tw.compile
-        def step(model: Any, optimizer: Any, x: Any, y: Any) -> Any:
-            value, grads = tw.value_and_grad(lambda m, a, b: loss(m(a), b))(model, x, y)
-            optimizer.update(grads)
-            return value
-
-        self.step = step
+        self.model = models.model_of(w)
+        if w.name == "dcgan-28":
+            self.optimizer = (optimizer_of(w, self.model.G), optimizer_of(w, self.model.D))
+            self.step = tw.compile(adversarial_step)
+        else:
+            self.optimizer = optimizer_of(w, self.model)
+            self.step = tw.compile(plain_step(loss_of(w)))
         self.whole = variant == "thalweg"
         self.granularity = w.nb if self.whole else 1
         self.steps = (tw.steps(self.x), tw.steps(self.y))
@@ -114,18 +93,58 @@ class Train:
         return float(loss.item())
 
 
+def plain_step(loss: Any) -> Any:
+    """Return a training step with one loss."""
+    import thalweg as tw
+
+    def step(model: Any, optimizer: Any, x: Any, y: Any) -> Any:
+        value, grads = tw.value_and_grad(lambda m, a, b: loss(m(a), b))(model, x, y)
+        optimizer.update(grads)
+        return value
+
+    return step
+
+
+def adversarial_step(gan: Any, optimizers: Any, x: Any, z: Any) -> Any:
+    """Train the discriminator, then the generator through it; return the sum of the losses."""
+    import thalweg as tw
+
+    def bce(logits: Any, target: float) -> Any:
+        return tw.mean(tw.softplus(-logits if target else logits))
+
+    fake = gan.G(z)
+    loss_d, grads = tw.value_and_grad(lambda d: bce(d(x), 1.0) + bce(d(fake), 0.0))(gan.D)
+    optimizers[1].update(grads)
+    loss_g, grads = tw.value_and_grad(lambda g: bce(gan.D(g(z)), 1.0))(gan.G)
+    optimizers[0].update(grads)
+    return loss_d + loss_g
+
+
 class Infer:
     """Inference of one example."""
 
     def __init__(self, w: Any) -> None:
         import thalweg as tw
+        import thalweg_models as models
 
-        self.model = model_of(w).eval()
-        self.forward = tw.compile(lambda model, x: model(x))
+        self.model = models.model_of(w).eval()
+        if w.name == "inf-gpt-decode":
+            self.decoder, self.at, self.length = models.Decoder(self.model, w.cfg), 0, w.cfg["T"]
+            self.forward = tw.compile(lambda decoder, token, place: decoder(token, place))
+            self.call = self.next_token
+            return
+        turned = (lambda x: tw.permute_dims(x, (0, 2, 3, 1))) if w.conv else (lambda x: x)
+        self.forward = tw.compile(lambda model, x: model(turned(x)))
 
     def call(self, x: Any) -> Any:
         """Return the outputs for an example."""
         return self.forward(self.model, x).numpy()
+
+    def next_token(self, x: Any) -> Any:
+        """Return the logits after one more token."""
+        y = self.forward(self.decoder, x, np.int64(self.at)).numpy()
+        self.at = (self.at + 1) % self.length
+        return y
 
 
 def build(variant: str, w: Any, threads: int) -> Any:

@@ -156,6 +156,36 @@ class GPT(nn.Module):
         return self.lnf(x) @ self.wte.weight.T
 
 
+class Decoder(nn.Module):
+    """One token after the other, with the keys and values of those before kept."""
+
+    def __init__(self, gpt: GPT, cfg: dict[str, int]) -> None:
+        shape = (1, cfg["T"], cfg["H"], cfg["D"] // cfg["H"])
+        self.gpt = gpt
+        self.keys = [tw.zeros(shape) for _ in gpt.blocks]
+        self.values = [tw.zeros(shape) for _ in gpt.blocks]
+
+    def forward(self, token: Any, place: Any) -> Any:
+        """Return the logits that follow a token (1, 1) at a place."""
+        gpt, length = self.gpt, self.keys[0].shape[1]
+        numbers = tw.arange(length)
+        here = tw.reshape(numbers == place, (1, length, 1, 1))
+        mask = tw.reshape(numbers <= place, (1, 1, 1, length))
+        x = gpt.wte(token) + tw.take(gpt.wpe.weight, tw.reshape(place, (1,)), axis=0)
+        for block, keys, values in zip(gpt.blocks, self.keys, self.values):
+            d = x.shape[-1]
+            q, k, v = (
+                tw.reshape(part, (1, 1, block.heads, d // block.heads))
+                for part in tw.split(block.qkv(block.ln1(x)), 3, axis=2)
+            )
+            keys.assign(tw.where(here, k, keys))
+            values.assign(tw.where(here, v, values))
+            y = tw.scaled_dot_product_attention(q, keys, values, mask)
+            x = x + block.proj(tw.reshape(y, (1, 1, d)))
+            x = x + block.fc2(tw.gelu(block.fc(block.ln2(x))))
+        return gpt.lnf(x) @ gpt.wte.weight.T
+
+
 class ViT(nn.Module):
     """A vision Transformer."""
 
@@ -223,6 +253,7 @@ def model_of(w: Any) -> nn.Module:
             "lenet": LeNet, "cnn-cifar": CNN, "resnet18-cifar": ResNet18, "resnet18": ResNet18,
             "lstm": lambda: Recurrent("lstm"), "gru": lambda: Recurrent("gru"),
             "gpt-mini": lambda: GPT(**w.cfg), "gpt-small": lambda: GPT(**w.cfg),
+            "gpt-decode": lambda: GPT(**w.cfg),
             "vit-tiny": lambda: ViT(**w.cfg), "dcgan-28": GAN,
         }[name]()  # fmt: skip
     nn.interchange.from_torch(model, given)

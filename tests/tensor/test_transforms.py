@@ -310,3 +310,37 @@ def test_debug_nans_looks_into_gradients() -> None:
         pytest.raises(NumericsError, match="operation divide made an infinity"),
     ):
         tw.grad(lambda x: tw.sqrt(x).sum())(tw.zeros(2))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_what_was_computed_before_is_constant_to_a_later_gradient(compiled: bool) -> None:
+    """Two networks trained in turn: the second gradient does not run through the first update."""
+    from thalweg import nn
+
+    def step(one: nn.Linear, two: nn.Linear, x: tw.Tensor) -> tuple[tw.Tensor, tw.Tensor]:
+        drawn = tw.tanh(one(x))
+        _, grads = tw.value_and_grad(lambda m: tw.mean(m(drawn) ** 2))(two)
+        two.weight.assign(two.weight - 0.5 * grads["weight"])
+        _, later = tw.value_and_grad(lambda m: tw.mean(two(tw.tanh(m(x))) ** 2))(one)
+        _, none = tw.value_and_grad(lambda m: tw.mean(drawn) + tw.sum(m.bias))(one)
+        return later["weight"], none["weight"]
+
+    one, two = (nn.Linear(3, 3, dtype="float64").reset_parameters(seed) for seed in (0, 1))
+    x = tw.tensor([[0.5, -1.0, 2.0]], dtype="float64")
+    first = two.weight.numpy()
+    later, none = (tw.compile(step) if compiled else step)(one, two, x)
+    h = 1e-6
+    wanted = np.zeros((3, 3))
+    start = one.weight.numpy()
+    for place in np.ndindex(3, 3):
+        values = []
+        for sign in (1, -1):
+            moved = start.copy()
+            moved[place] += sign * h
+            one.weight.assign(moved)
+            values.append(tw.mean(two(tw.tanh(one(x))) ** 2).item())
+        wanted[place] = (values[0] - values[1]) / (2 * h)
+    one.weight.assign(start)
+    np.testing.assert_allclose(later.numpy(), wanted, rtol=1e-6, atol=1e-9)
+    assert not none.numpy().any()
+    assert np.abs(two.weight.numpy() - first).max() > 0

@@ -30,6 +30,32 @@ def _keeping_graphs() -> Iterator[None]:
         context.gradient_depth -= 1
 
 
+@contextmanager
+def _fresh(sources: Sequence[Tensor]) -> Iterator[None]:
+    """While a function is captured, give each source a node of its own.
+
+    What was computed from it before is a constant to the gradients that are taken now, as it is
+    when every operation runs at once.
+    """
+    recorder = context.recorder
+    if recorder is None:
+        yield
+        return
+    held: list[tuple[int, Node, Node]] = []
+    for source in sources:
+        node = recorder.read(source)
+        if id(source) in recorder.current:
+            own = OPS["reshape"](node, shape=node.shape)
+            recorder.current[id(source)] = own
+            held.append((id(source), node, own))
+    try:
+        yield
+    finally:
+        for key, node, own in held:
+            if recorder.current[key] is own:  # else the function assigned to it
+                recorder.current[key] = node
+
+
 def _is_module(value: Any) -> bool:
     return hasattr(value, "trainable_parameters")
 
@@ -92,8 +118,10 @@ def value_and_grad(
             for n in numbers:
                 sources, new[n], structure = _sources(args[n], n)
                 parts.append((sources, structure))
-            before = [[lift(s) for s in sources] for sources, _ in parts]
-            result = function(*new, **kwargs)
+            every = [s for sources, _ in parts for s in sources]
+            with _fresh(every):
+                before = [[lift(s) for s in sources] for sources, _ in parts]
+                result = function(*new, **kwargs)
             loss, aux = result if has_aux else (result, None)
             output = _scalar(loss)
             flat = [node for nodes in before for node in nodes]
