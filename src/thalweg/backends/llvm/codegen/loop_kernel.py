@@ -128,17 +128,18 @@ def emit_map(
     space: Shape = (flat,) if flat else kernel.space or (1,)
     rank = len(space)
     real = len(kernel.space)
-    inner = space[-1]
+    axis = max((d for d in range(rank) if space[d] > 1), default=rank - 1)  # of the lanes
+    others = [d for d in range(rank) if d != axis]
+    inner = space[axis]
     chunks = -(-inner // CHUNK)
-    outer = math.prod(space[:-1])
-    low, high = share(outer * chunks)
+    low, high = share(math.prod(space[d] for d in others) * chunks)
     b = emitter.builder
     with counted(b, low, high, 1, "unit") as unit:
         emitter.loops = [I64(0)] * rank
         emitter.forget()
         row = b.udiv(unit, I64(chunks)) if chunks > 1 else unit
         chunk = b.urem(unit, I64(chunks)) if chunks > 1 else I64(0)
-        outer_position(emitter, row, space[:-1], list(range(rank - 1)))
+        outer_position(emitter, row, [space[d] for d in others], others)
         index = identity_index(space)
 
         def body() -> None:
@@ -151,7 +152,7 @@ def emit_map(
                     value = emitter.value(node, at)
                     emitter.store(buffer, store_place(kernel, buffer, node, at, rank), value)
 
-        _run_inner(emitter, rank - 1, inner, chunks, chunk, body)
+        _run_inner(emitter, axis, inner, chunks, chunk, body)
 
 
 def _spread_flat(place: Affine, rank: int) -> Index:
