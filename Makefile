@@ -7,11 +7,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help digits test clean
+.PHONY: help digits test bench clean
 
 help:
 	@echo "make digits  train a network on the MNIST digits that come with the package"
 	@echo "make test    run the linters, the type checker and the tests"
+	@echo "make bench   run the referee suite; BENCH='--rounds 3' are options for it"
 	@echo "make clean   remove the virtual environment and the caches"
 	@echo "Another Python: make digits PYTHON=/path/to/python3.12"
 
@@ -23,6 +24,11 @@ test: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2
+
+# The referee suite lies beside the checkout; its set-up installs the peers into the environment.
+bench: $(VENV)/.test
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh ../shared/bench/setup.sh
+	$(BIN)/python benchmarks/referee.py $(BENCH)
 
 $(VENV)/.made:
 	@command -v $(PYTHON) >/dev/null || { \

@@ -62,8 +62,9 @@ class Train:
     """Training: cycles over the resident batches."""
 
     def __init__(self, variant: str, w: Any) -> None:
-        import thalweg as tw
         import thalweg_models as models
+
+        import thalweg as tw
 
         data = w.data()
         self.x, self.y = data["x"], data.get("y", data.get("z", data["x"]))
@@ -124,8 +125,9 @@ class Infer:
     """Inference of one example."""
 
     def __init__(self, w: Any) -> None:
-        import thalweg as tw
         import thalweg_models as models
+
+        import thalweg as tw
 
         self.model = models.model_of(w).eval()
         if w.name == "inf-gpt-decode":

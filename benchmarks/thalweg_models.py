@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -55,14 +56,14 @@ class CNN(nn.Module):
     def __init__(self) -> None:
         sizes = (3, 64, 64, 128, 128, 256, 256)
         self.convs = nn.ModuleList(
-            [nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in zip(sizes, sizes[1:])]
+            [nn.Conv2d(a, b, 3, padding=1, bias=False) for a, b in itertools.pairwise(sizes)]
         )
         self.bns = nn.ModuleList([nn.BatchNorm2d(c) for c in sizes[1:]])
         self.fc = nn.Linear(4096, 10)
 
     def forward(self, x: Any) -> Any:
         """Return the logits."""
-        for i, (conv, bn) in enumerate(zip(self.convs, self.bns)):
+        for i, (conv, bn) in enumerate(zip(self.convs, self.bns, strict=True)):
             x = tw.relu(bn(conv(x)))
             if i % 2:
                 x = tw.max_pool(x, 2)
@@ -172,7 +173,7 @@ class Decoder(nn.Module):
         here = tw.reshape(numbers == place, (1, length, 1, 1))
         mask = tw.reshape(numbers <= place, (1, 1, 1, length))
         x = gpt.wte(token) + tw.take(gpt.wpe.weight, tw.reshape(place, (1,)), axis=0)
-        for block, keys, values in zip(gpt.blocks, self.keys, self.values):
+        for block, keys, values in zip(gpt.blocks, self.keys, self.values, strict=True):
             d = x.shape[-1]
             q, k, v = (
                 tw.reshape(part, (1, 1, block.heads, d // block.heads))

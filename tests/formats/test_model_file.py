@@ -20,7 +20,14 @@ from thalweg.formats.atomic import check_writable, write_through
 # Arguments for the layers that need some; all others are made without.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "BatchNorm1d": (3,), "Bilinear": (3, 4, 2), "Embedding": (5, 3), "LayerNorm": ((2, 3),),
-    "Linear": (3, 2), "RMSNorm": (3,),
+    "Linear": (3, 2), "RMSNorm": (3,), "Residual": (nn.Linear(3, 3),),
+    "SpectralNorm": (nn.Linear(3, 2),), "GroupNorm": (2, 4), "PixelShuffle": (2,),
+    "PixelUnshuffle": (2,), "Upsample": (2,), "GRU": (3, 2), "LSTM": (3, 2), "RNN": (3, 2),
+    **{f"{name}{rank}d": (3, 2, 3) for name in ("Conv", "ConvTranspose") for rank in (1, 2, 3)},
+    **{f"{name}{rank}d": (2,) for rank in (1, 2, 3) for name in (
+        "AdaptiveAvgPool", "AdaptiveMaxPool", "AvgPool", "MaxPool")},
+    **{f"{name}2d": (1,) for name in ("CircularPad", "ReflectionPad", "ReplicationPad", "ZeroPad")},
+    **dict.fromkeys(("BatchNorm2d", "BatchNorm3d", "InstanceNorm1d", "InstanceNorm2d"), (3,)),
 }  # fmt: skip
 OTHERS = [
     nn.Linear(3, 2, bias=False, dtype="float64"),
@@ -94,7 +101,7 @@ def test_a_shared_layer_stays_shared(tmp_path: Path) -> None:
     assert again[0] is again[2]
 
 
-class Residual(nn.Module):
+class Branch(nn.Module):
     def __init__(self, features: int, inner: nn.Module, scales: tuple[float, ...] = ()) -> None:
         self.features, self.inner, self.scales = features, inner, scales
 
@@ -108,11 +115,11 @@ class Forgetful(nn.Module):
 
 
 def test_own_modules_are_saved_and_need_to_be_named_when_loaded(tmp_path: Path) -> None:
-    model = nn.Sequential(Residual(3, nn.Linear(3, 3), (0.5, 2.0)), nn.ReLU())
+    model = nn.Sequential(Branch(3, nn.Linear(3, 3), (0.5, 2.0)), nn.ReLU())
     path = save(model, tmp_path / "m")
-    with pytest.raises(FormatError, match=r"holds a 'Residual'.*load\(path, modules=\[Residual\]"):
+    with pytest.raises(FormatError, match=r"holds a 'Branch'.*load\(path, modules=\[Branch\]"):
         load(path)
-    again = load(path, modules=[Residual])
+    again = load(path, modules=[Branch])
     same(again, model)
     assert isinstance(again, nn.Sequential)
     assert again[0].scales == (0.5, 2.0)
@@ -123,7 +130,7 @@ def test_a_module_that_forgets_its_arguments_cannot_be_described(tmp_path: Path)
     with pytest.raises(FormatError, match=r"Forgetful \(layer layers.1\).*self.features = feature"):
         save(model, tmp_path / "m")
     with pytest.raises(FormatError, match="'inner' is function"):
-        save(Residual(2, lambda x: x), tmp_path / "m")  # type: ignore[arg-type]
+        save(Branch(2, lambda x: x), tmp_path / "m")  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -294,4 +294,19 @@ EXAMPLES["pixel_shuffle"] = [
 EXAMPLES["pixel_unshuffle"] = [
     Example((PICTURE,), lambda x: tw.pixel_unshuffle(tw.pixel_shuffle(x, 2), 2), lambda x: x)
 ]
+
+
+def attention(q: Array, k: Array, v: Array) -> Array:
+    """Attention written out, head by head; two query heads read one key head."""
+    y = np.zeros((*q.shape[:3], v.shape[3]))
+    for b, h in np.ndindex(q.shape[0], q.shape[2]):
+        scores = q[b, :, h] @ k[b, :, h // 2].T / math.sqrt(q.shape[3])
+        y[b, :, h] = softmax(scores) @ v[b, :, h // 2]
+    return y
+
+
+EXAMPLES["scaled_dot_product_attention"] = [
+    Example((PICTURE, PICTURE[:, ::2, :4], PICTURE[:, 1::2, 4:][:, [0, 1, 2, 0]]),
+            tw.scaled_dot_product_attention, attention)
+]  # fmt: skip
 EAGER_ONLY = {"nonzero"}  # the shape of the result depends on the numbers

@@ -85,7 +85,7 @@ def resize(x: Array, sizes: Sequence[int], mode: str) -> Array:
         rows = []
         for i in range(m):
             if mode == "nearest":
-                rows.append(np.take(x, min(int(i * n / m), n - 1), axis))
+                rows.append(np.take(x, i * n // m, axis))
                 continue
             place = max((i + 0.5) * n / m - 0.5, 0.0)
             low = min(int(place), n - 1)

@@ -27,14 +27,60 @@ from thalweg.nn.activations import (
     Tanh,
     get_activation,
 )
-from thalweg.nn.containers import Sequential
-from thalweg.nn.dropout import Dropout
+from thalweg.nn.adaptive_pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+    GlobalAvgPool,
+    GlobalMaxPool,
+)
+from thalweg.nn.attention import KVCache, MultiHeadAttention
+from thalweg.nn.batch_normalization import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    InstanceNorm1d,
+    InstanceNorm2d,
+)
+from thalweg.nn.containers import ModuleDict, ModuleList, Residual, Sequential
+from thalweg.nn.convolution import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
+from thalweg.nn.dropout import AlphaDropout, Dropout, Dropout1d, Dropout2d, StochasticDepth
 from thalweg.nn.embedding import Embedding
+from thalweg.nn.interchange import from_torch, to_torch
 from thalweg.nn.layers import Bilinear, Flatten, Identity, Linear, Weighted
 from thalweg.nn.module import Module, observe
-from thalweg.nn.normalization import BatchNorm1d, LayerNorm, RMSNorm
+from thalweg.nn.normalization import GroupNorm, LayerNorm, RMSNorm
+from thalweg.nn.pooling import AvgPool1d, AvgPool2d, AvgPool3d, MaxPool1d, MaxPool2d, MaxPool3d
+from thalweg.nn.positions import LearnedPositions, RotaryEmbedding, SinusoidalPositions
 from thalweg.nn.recurrent import GRU, LSTM, RNN
+from thalweg.nn.resampling import (
+    CircularPad2d,
+    PixelShuffle,
+    PixelUnshuffle,
+    ReflectionPad2d,
+    ReplicationPad2d,
+    Upsample,
+    ZeroPad2d,
+)
+from thalweg.nn.spectral import SpectralNorm
 from thalweg.nn.summary import Summary
+from thalweg.nn.transformer import (
+    PatchEmbedding,
+    TransformerDecoder,
+    TransformerDecoderLayer,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from thalweg.tensor.tensor import Parameter
 
 __all__ = [
@@ -46,38 +92,90 @@ __all__ = [
     "RNN",
     "SELU",
     "Activation",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
+    "AlphaDropout",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
     "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
     "Bilinear",
+    "CircularPad2d",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "Dropout",
+    "Dropout1d",
+    "Dropout2d",
     "Embedding",
     "Flatten",
+    "GlobalAvgPool",
+    "GlobalMaxPool",
+    "GroupNorm",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "Identity",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "KVCache",
     "LayerNorm",
     "LeakyReLU",
+    "LearnedPositions",
     "Linear",
     "LogSigmoid",
     "LogSoftmax",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
     "Mish",
     "Module",
+    "ModuleDict",
+    "ModuleList",
+    "MultiHeadAttention",
     "Parameter",
+    "PatchEmbedding",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "RMSNorm",
     "ReLU",
     "ReLU6",
+    "ReflectionPad2d",
+    "ReplicationPad2d",
+    "Residual",
+    "RotaryEmbedding",
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SinusoidalPositions",
     "Softmax",
     "Softplus",
     "Softsign",
+    "SpectralNorm",
     "Step",
+    "StochasticDepth",
     "Summary",
     "Tanh",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
+    "Upsample",
     "Weighted",
+    "ZeroPad2d",
+    "from_torch",
     "get_activation",
     "initializers",
     "losses",
     "observe",
+    "to_torch",
 ]  # fmt: skip

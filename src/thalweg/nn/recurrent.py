@@ -75,6 +75,7 @@ class Recurrent(Module):
             )
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.batch_first, self.bidirectional, self.proj_size = batch_first, bidirectional, proj_size
+        self.dropout = dropout
         self.dropouts = [Dropout(dropout) for _ in range(num_layers - 1)] if dropout else []
         self.bias = bias
         out = proj_size or hidden_size

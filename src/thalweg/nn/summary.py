@@ -100,6 +100,9 @@ def _flops(node: Node) -> int:
         labels, _, out = node.attrs["spec"]
         sizes = zip(labels, node.inputs[0].shape, strict=True)
         return 2 * node.size * prod(n for c, n in sizes if c not in out)
+    if node.op.name == "scan":
+        once = sum(map(_flops, topological(node.attrs["body"].outputs)))
+        return int(node.attrs["length"]) * once
     if node.op.kind == "elementwise" and node.op.name != "cast":
         return node.size
     return node.inputs[0].size if node.op.kind == "reduction" else 0

@@ -238,7 +238,7 @@ def resize(
 def _nearest(x: Node, axis: int, n: int, m: int) -> Node:
     if m % n == 0:
         return mv.repeat(x, m // n, axis)
-    places = (np.arange(m) * (n / m)).astype(np.int64).clip(0, n - 1)
+    places = np.arange(m, dtype=np.int64) * n // m
     return OPS["take"](x, CONSTANT(value=places), axis=axis)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from thalweg.errors import GradientError, where
 from thalweg.graph.dtype import float32
 from thalweg.graph.node import Graph, Node, Op
 from thalweg.graph.rewrite import substitute, topological
@@ -60,6 +61,11 @@ def _meaning(
 
 
 def _gradient(node: Node, parts: Mapping[int, Node]) -> Sequence[Node | None]:
+    if node.attrs["_differentiate"] is None:
+        raise GradientError(
+            "this loop keeps nothing for gradients: it is itself part of a gradient (attention to "
+            f"many keys has no second one) or was made outside of a gradient function. {where()}"
+        )
     return _Backward(node, parts).inputs()
 
 

@@ -273,24 +273,32 @@ class Fusion:
 
     # --- reductions -----------------------------------------------------------------------
 
+    def _join_columns(self, node: Node) -> bool:
+        """Add a reduction to a kernel that reads the same data over the same columns."""
+        source, axes = node.inputs[0], node.attrs["axes"]
+        index = identity_index(source.shape)
+        for kernel in reversed(self.kernels[-NEAR:]):
+            if kernel.kind != "columns" or len(kernel.members) >= WIDE:
+                continue
+            first = kernel.anchor
+            assert first is not None
+            if first.attrs["axes"] != axes or first.inputs[0].shape != source.shape:
+                continue
+            known = {id(n) for m in kernel.members if m.op.kind == "reduction"
+                     for n in self._large(m.inputs[0])}  # fmt: skip
+            shares = any(id(n) in known for n in self._large(source))
+            if shares and self._may_join(kernel, source, index):
+                self._add(kernel, node)
+                return True
+        return False
+
     def _place_reduction(self, node: Node) -> None:
         source, axes = node.inputs[0], node.attrs["axes"]
         last = source.rank - 1
         index = identity_index(source.shape)
         if last not in axes:
-            for kernel in reversed(self.kernels[-NEAR:]):  # another one over the same columns
-                first = kernel.anchor
-                if kernel.kind != "columns" or first is None or first.attrs["axes"] != axes:
-                    continue
-                if first.inputs[0].shape != source.shape or len(kernel.members) >= WIDE:
-                    continue
-                known = {id(n) for m in kernel.members if m.op.kind == "reduction"
-                         for n in self._large(m.inputs[0])}  # fmt: skip
-                shares = any(id(n) in known for n in self._large(source))
-                if shares and self._may_join(kernel, source, index):
-                    self._add(kernel, node)
-                    return
-            self._open("columns", node, node.shape)
+            if not self._join_columns(node):
+                self._open("columns", node, node.shape)
             return
         for read, _ in self._reads(source, index):
             kernel = self.kernel_of.get(id(read))
