@@ -20,6 +20,11 @@ from thalweg.formats.atomic import check_writable, write_through
 # Arguments for the layers that need some; all others are made without.
 ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "BatchNorm1d": (3,), "Bilinear": (3, 4, 2), "Embedding": (5, 3), "LayerNorm": ((2, 3),),
+    "LearnedPositions": (5, 3), "MultiHeadAttention": (4, 2), "PatchEmbedding": (4, 2, 3, 5),
+    "RotaryEmbedding": (4,), "SinusoidalPositions": (4,), "TransformerEncoderLayer": (4, 2, 6),
+    "TransformerDecoderLayer": (4, 2, 6),
+    "TransformerEncoder": (nn.TransformerEncoderLayer(4, 2, 6), 2),
+    "TransformerDecoder": (nn.TransformerDecoderLayer(4, 2, 6), 2),
     "Linear": (3, 2), "RMSNorm": (3,), "Residual": (nn.Linear(3, 3),),
     "SpectralNorm": (nn.Linear(3, 2),), "GroupNorm": (2, 4), "PixelShuffle": (2,),
     "PixelUnshuffle": (2,), "Upsample": (2,), "GRU": (3, 2), "LSTM": (3, 2), "RNN": (3, 2),

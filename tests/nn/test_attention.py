@@ -325,6 +325,9 @@ def test_lengths_are_a_mask_and_padding_changes_nothing() -> None:
     np.testing.assert_allclose(both, y, rtol=1e-6)
     np.testing.assert_allclose(layer(x[1:2, :2]).numpy(), y[1:2, :2], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(y[2], np.broadcast_to(layer.out_proj.bias.numpy(), (5, 8)))
+    run = tw.compile(lambda x, n: layer(x, lengths=n))
+    for given_ in (lengths, np.array(lengths)):
+        np.testing.assert_allclose(run(x, given_).numpy(), y, rtol=1e-5, atol=1e-5)
     for bad in ([5, 6, 0], [5, -1, 0]):
         with pytest.raises(ArgumentError, match="lengths from"):
             layer(x, lengths=bad)

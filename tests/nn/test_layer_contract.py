@@ -39,6 +39,43 @@ SAME = ((3, 4),)
 ROWS_1, ROWS_2, ROWS_3 = ((2, 5, 4),), ((2, 4, 3, 4),), ((1, 2, 3, 2, 4),)  # channels last
 FIRST_2 = ((2, 4, 4, 3),)  # channels first
 CASES: dict[str, list[Case]] = {
+    "MultiHeadAttention": [
+        Case(lambda: nn.MultiHeadAttention(4, 2), ((2, 3, 4),), (2, 3, 4), ((2, 3, 5),)),
+        Case(lambda: nn.MultiHeadAttention(8, 4, kv_heads=2, causal=True, rotary=True, bias=False),
+             ((2, 3, 8),), (2, 3, 8), ((3, 8),)),
+        Case(lambda: nn.MultiHeadAttention(4, 2), ((2, 3, 4), (2, 5, 4), (2, 5, 4)), (2, 3, 4)),
+    ],
+    "TransformerEncoderLayer": [
+        Case(lambda: nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0), ((2, 3, 4),), (2, 3, 4),
+             ((2, 3, 5),)),
+        Case(lambda: nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0, activation="gelu",
+                                                norm_first=True, causal=True),
+             ((2, 3, 4),), (2, 3, 4)),
+    ],
+    "TransformerDecoderLayer": [
+        Case(lambda: nn.TransformerDecoderLayer(4, 2, 6, dropout=0.0, activation="gelu"),
+             ((2, 3, 4), (2, 5, 4)), (2, 3, 4), ((2, 3, 5), (2, 5, 4))),
+    ],
+    "TransformerEncoder": [
+        Case(lambda: nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0, activation="gelu"), 2),
+            ((2, 3, 4),), (2, 3, 4), ((2, 3, 5),)),
+    ],
+    "TransformerDecoder": [
+        Case(lambda: nn.TransformerDecoder(
+            nn.TransformerDecoderLayer(4, 2, 6, dropout=0.0, activation="gelu"), 2),
+            ((2, 3, 4), (2, 5, 4)), (2, 3, 4), ((2, 3, 5), (2, 5, 4))),
+    ],
+    "PatchEmbedding": [Case(lambda: nn.PatchEmbedding(4, 2, 3, 5), ((2, 4, 4, 3),), (2, 4, 5),
+                            ((2, 5, 4, 3),))],
+    "RotaryEmbedding": [Case(lambda: nn.RotaryEmbedding(4), ((2, 3, 2, 4),), (2, 3, 2, 4),
+                             ((2, 3, 2, 5),)),
+                        Case(lambda: nn.RotaryEmbedding(4, interleaved=True), ((2, 3, 2, 4),),
+                             (2, 3, 2, 4))],
+    "SinusoidalPositions": [Case(lambda: nn.SinusoidalPositions(4), ((2, 3, 4),), (2, 3, 4),
+                                 ((2, 3, 5),))],
+    "LearnedPositions": [Case(lambda: nn.LearnedPositions(5, 4), ((2, 3, 4),), (2, 3, 4),
+                              ((2, 6, 4),))],
     "Linear": [
         Case(lambda: nn.Linear(4, 5), ((3, 4),), (3, 5), ((3, 5),)),
         Case(lambda: nn.Linear(4, 5, bias=False), ((2, 3, 4),), (2, 3, 5)),

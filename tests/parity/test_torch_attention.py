@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 
 import thalweg as tw
 from thalweg import nn
+from thalweg.models.bert import BERT, BERTMaskedLM
+from thalweg.models.gpt import GPT2
+from thalweg.models.vit import ViT
 
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
@@ -190,3 +193,93 @@ def test_grouped_query_layer_is_pytorchs_attention() -> None:
     joined = y.transpose(1, 2).flatten(2)
     wanted = F.linear(joined, state["out_proj.weight"], state["out_proj.bias"])
     np.testing.assert_allclose(ours(X).numpy(), wanted.numpy(), atol=1e-12)
+
+
+# --- models, from published names --------------------------------------------------------------
+
+
+def state_of(model: nn.Module) -> dict[str, Any]:
+    source = np.random.default_rng(5)
+    for p in model.parameters().values():
+        p.assign(0.2 * source.standard_normal(p.shape))
+    model.astype("float64").eval()
+    return {k: torch.tensor(v) for k, v in nn.to_torch(model).items()}
+
+
+def norm(s: dict[str, Any], name: str, x: Any, eps: float) -> Any:
+    return F.layer_norm(x, x.shape[-1:], s[f"{name}.weight"], s[f"{name}.bias"], eps)
+
+
+def heads_of(q: Any, k: Any, v: Any, heads: int, causal: bool = False) -> Any:
+    parts = [p.unflatten(-1, (heads, -1)).transpose(1, 2) for p in (q, k, v)]
+    y = F.scaled_dot_product_attention(*parts, is_causal=causal)
+    return y.transpose(1, 2).flatten(2)
+
+
+def test_gpt2_from_published_names() -> None:
+    model = GPT2(20, 9, 2, 2, 8, 0.0)
+    s = state_of(model)
+    ids = np.random.default_rng(0).integers(0, 20, (3, 7))
+
+    def conv1d(x: Any, name: str) -> Any:
+        return x @ s[f"{name}.weight"] + s[f"{name}.bias"]
+
+    x = s["wte.weight"][ids] + s["wpe.weight"][:7]
+    for i in range(2):
+        packed = conv1d(norm(s, f"h.{i}.ln_1", x, 1e-5), f"h.{i}.attn.c_attn")
+        x = x + conv1d(heads_of(*packed.split(8, -1), 2, True), f"h.{i}.attn.c_proj")
+        hidden = conv1d(norm(s, f"h.{i}.ln_2", x, 1e-5), f"h.{i}.mlp.c_fc")
+        x = x + conv1d(F.gelu(hidden, approximate="tanh"), f"h.{i}.mlp.c_proj")
+    wanted = norm(s, "ln_f", x, 1e-5) @ s["wte.weight"].T
+    np.testing.assert_allclose(model(ids).numpy(), wanted.numpy(), rtol=1e-9, atol=1e-9)
+
+
+def test_bert_from_published_names() -> None:
+    model = BERTMaskedLM(BERT(20, 8, 2, 2, 12, 9))
+    s = state_of(model)
+    source = np.random.default_rng(0)
+    ids, kinds = source.integers(0, 20, (3, 7)), source.integers(0, 2, (3, 7))
+
+    def dense(x: Any, name: str) -> Any:
+        return F.linear(x, s[f"{name}.weight"], s[f"{name}.bias"])
+
+    e = "bert.embeddings."
+    x = (s[f"{e}word_embeddings.weight"][ids] + s[f"{e}position_embeddings.weight"][:7]
+         + s[f"{e}token_type_embeddings.weight"][kinds])  # fmt: skip
+    x = norm(s, f"{e}LayerNorm", x, 1e-12)
+    for i in range(2):
+        at = f"bert.encoder.layer.{i}."
+        parts = [dense(x, f"{at}attention.self.{n}") for n in ("query", "key", "value")]
+        y = dense(heads_of(*parts, 2), f"{at}attention.output.dense")
+        x = norm(s, f"{at}attention.output.LayerNorm", x + y, 1e-12)
+        y = dense(F.gelu(dense(x, f"{at}intermediate.dense")), f"{at}output.dense")
+        x = norm(s, f"{at}output.LayerNorm", x + y, 1e-12)
+    pooled = torch.tanh(dense(x[:, 0], "bert.pooler.dense"))
+    head = "cls.predictions."
+    y = norm(s, f"{head}transform.LayerNorm", F.gelu(dense(x, f"{head}transform.dense")), 1e-12)
+    wanted = y @ s[f"{e}word_embeddings.weight"].T + s[f"{head}bias"]
+    np.testing.assert_allclose(model(ids, kinds).numpy(), wanted.numpy(), rtol=1e-8, atol=1e-8)
+    hidden = model.bert(ids, kinds)
+    np.testing.assert_allclose(model.bert.pool(hidden).numpy(), pooled.numpy(), atol=1e-8)
+
+
+def test_vit_from_published_names() -> None:
+    model = ViT(8, 4, 8, 2, 2, classes=3)
+    s = state_of(model)
+    images = np.random.default_rng(0).standard_normal((3, 8, 8, 3))
+    x = F.conv2d(torch.tensor(images).movedim(-1, 1), s["conv_proj.weight"], s["conv_proj.bias"], 4)
+    x = torch.cat([s["class_token"].expand(3, -1, -1), x.flatten(2).transpose(1, 2)], 1)
+    x = x + s["encoder.pos_embedding"]
+    for i in range(2):
+        at = f"encoder.layers.encoder_layer_{i}."
+        z = norm(s, f"{at}ln_1", x, 1e-6)
+        packed = F.linear(z, s[f"{at}self_attention.in_proj_weight"],
+                          s[f"{at}self_attention.in_proj_bias"])  # fmt: skip
+        z = heads_of(*packed.split(8, -1), 2)
+        x = x + F.linear(z, s[f"{at}self_attention.out_proj.weight"],
+                         s[f"{at}self_attention.out_proj.bias"])  # fmt: skip
+        z = F.linear(norm(s, f"{at}ln_2", x, 1e-6), s[f"{at}mlp.0.weight"], s[f"{at}mlp.0.bias"])
+        x = x + F.linear(F.gelu(z), s[f"{at}mlp.3.weight"], s[f"{at}mlp.3.bias"])
+    y = norm(s, "encoder.ln", x, 1e-6)[:, 0]
+    wanted = F.linear(y, s["heads.head.weight"], s["heads.head.bias"])
+    np.testing.assert_allclose(model(images).numpy(), wanted.numpy(), rtol=1e-9, atol=1e-9)

@@ -25,6 +25,7 @@ from thalweg.ops.contraction import matmul
 from thalweg.ops.creation import IOTA
 from thalweg.ops.record import cast_node
 from thalweg.tensor.context import context
+from thalweg.tensor.recorder import plain
 from thalweg.tensor.tensor import Tensor, constant_tensor, finish, lift
 
 Array = np.ndarray[Any, Any]
@@ -37,7 +38,9 @@ def length_mask(who: str, lengths: Any, batch: int, keys: int) -> Node:
         ShapeError: not one whole number for each sequence.
         ArgumentError: a length below 0 or above the number of keys.
     """
-    count = node_of(np.asarray(lengths) if isinstance(lengths, (list, tuple)) else lengths, who)
+    if isinstance(lengths, (list, tuple)):
+        lengths = np.asarray(plain(lengths))
+    count = node_of(lengths, who)
     if count.shape != (batch,) or not count.dtype.is_integer:
         raise ShapeError(
             f"{who}: got lengths of {count.dtype.name} and shape {count.shape}, wanted a whole "
