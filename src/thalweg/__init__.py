@@ -26,6 +26,7 @@ from thalweg.tensor import random
 from thalweg.tensor.compile import compile, rows, steps
 from thalweg.tensor.conversion import asarray, tensor
 from thalweg.tensor.loops import scan
+from thalweg.tensor.precision import autocast
 from thalweg.tensor.tensor import Parameter, Tensor
 from thalweg.tensor.transforms import (
     checkpoint,
@@ -44,7 +45,8 @@ _ROOMS = ("compress", "data", "estimators", "formats", "insight", "models", "nn"
 _TRAIN = ("Trainer", "evaluate", "fit")
 
 __all__ = [
-    "DType", "Parameter", "Tensor", "asarray", "bfloat16", "bool_", "checkpoint", "compile",
+    "DType", "Parameter", "Tensor", "asarray", "autocast", "bfloat16", "bool_", "checkpoint",
+    "compile",
     "custom_gradient", "debug_nans", "errors", "float16", "float32", "float64", "grad", "inf",
     "int8", "int16", "int32", "int64", "nan", "newaxis", "pi", "random", "rows", "scan",
     "settings", "steps", "tensor", "uint8", "uint32", "value_and_grad",

@@ -8,12 +8,13 @@ from typing import Any
 
 from thalweg.errors import ArgumentError, ShapeError
 from thalweg.errors import where as at
-from thalweg.graph.dtype import DType, bool_
+from thalweg.graph.dtype import DType, bool_, float32
 from thalweg.graph.node import Node
 from thalweg.graph.shape import Shape, broadcast
 from thalweg.ops import elementwise as e
 from thalweg.ops import movement as mv
-from thalweg.ops.record import define, operands, require
+from thalweg.ops.precision import precision
+from thalweg.ops.record import cast_node, define, operands, require
 from thalweg.ops.reductions import sum as sum_
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -86,6 +87,9 @@ CONTRACT = define(
 
 def contract(a: Node, b: Node, spec: tuple[str, str, str]) -> Node:
     """Apply a contraction whose every label is in at least two of the three terms."""
+    low = precision.contraction
+    if low is not None and a.dtype is float32:
+        return cast_node(CONTRACT(cast_node(a, low), cast_node(b, low), spec=spec), float32)
     return CONTRACT(a, b, spec=spec)
 
 

@@ -25,6 +25,7 @@ from thalweg.errors import (
 from thalweg.graph.dtype import as_dtype
 from thalweg.graph.node import Graph, Node
 from thalweg.graph.rewrite import topological
+from thalweg.ops.precision import precision
 from thalweg.ops.record import INPUT, leaf, placeholder
 from thalweg.settings import BACKENDS, settings
 from thalweg.tensor.context import context, storage_epoch, structure_epoch
@@ -167,7 +168,7 @@ class Compiled:
     def _find(self, leaves: list[Any], structure: Any, named: bool) -> _Trace:
         key = (structure, tuple(_leaf_key(v) for v in leaves), settings.backend,
                settings.team_size() if settings.threads else 0, settings.vector,
-               context.debug_nans)  # fmt: skip
+               context.debug_nans, precision.contraction)  # fmt: skip
         reason = ""
         for trace in list(self._traces.get(key, ())):
             reason = trace.misfit(leaves)

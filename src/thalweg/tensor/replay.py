@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from thalweg.backends.base import Array, Bound
+from thalweg.ops.precision import precision
 from thalweg.settings import settings
 from thalweg.tensor.context import storage_epoch, structure_epoch
 from thalweg.tensor.outside import Outside
@@ -25,7 +26,8 @@ class Replay:
     a number of a type, or the very same object.
     """
 
-    __slots__ = ("arrays", "bound", "outside", "plan", "settings", "storage", "structure", "trace")
+    __slots__ = ("arrays", "bound", "outside", "plan", "precision", "settings", "storage",
+                 "structure", "trace")  # fmt: skip
 
     def __init__(
         self, plan: list[tuple[int, Any, Any]], bound: Bound, arrays: list[Array],
@@ -33,14 +35,15 @@ class Replay:
     ) -> None:  # fmt: skip
         self.plan, self.bound, self.arrays = plan, bound, arrays
         self.outside, self.trace = outside, trace
-        self.settings = settings.version
+        self.settings, self.precision = settings.version, precision.contraction
         self.structure, self.storage = structure_epoch.count, storage_epoch.count
 
     def __call__(self, args: Sequence[Any]) -> Any:
         """Return the outputs, or MISS if this is another kind of call."""
         if (
             self.structure != structure_epoch.count or self.storage != storage_epoch.count
-            or self.settings != settings.version or len(args) != len(self.plan)
+            or self.settings != settings.version
+            or self.precision is not precision.contraction or len(args) != len(self.plan)
             or self.outside.changed()
         ):  # fmt: skip
             return MISS

@@ -32,6 +32,7 @@ def fit(
     transform: Transform | None = None,
     events: Sequence[Events] = (),
     progress: bool | None = None,
+    precision: str = "float32",
 ) -> History:
     """Train a model on arrays, and return what happened, epoch by epoch.
 
@@ -57,6 +58,7 @@ def fit(
         events: listeners, objects of ``thalweg.train.Events``.
         progress: True or left out: a bar at a terminal, one line an epoch elsewhere, on standard
             error. False: nothing.
+        precision: ``"float32"``, or ``"bf16"``: contractions on operands of 16 bits.
 
     Shapes: inputs (n, ...), targets (n,) for labels.
 
@@ -80,7 +82,7 @@ def fit(
     listeners = list(events) if progress is False else [Progress(), *events]
     trainer = Trainer(
         model, loss, optimizer, learning_rate=learning_rate, metrics=metrics, transform=transform,
-        events=listeners,
+        events=listeners, precision=precision,
     )  # fmt: skip
     return trainer.fit(
         train_set, epochs=epochs, batch_size=batch_size, validation=validation, seed=seed,

@@ -9,9 +9,11 @@ from typing import Any, Final
 import numpy as np
 
 from thalweg import trees
+from thalweg.errors import ArgumentError, where
 from thalweg.nn import Module, losses
 from thalweg.optim import Optimizer
 from thalweg.tensor.compile import Compiled, compile, rows
+from thalweg.tensor.precision import autocast
 from thalweg.tensor.transforms import value_and_grad
 from thalweg.train.evaluation import Transform, run_model
 from thalweg.train.metrics import Metric
@@ -23,8 +25,9 @@ Array = np.ndarray[Any, Any]
 
 
 def make_step(
-    loss: losses.Loss, metrics: Sequence[Metric], transform: Transform | None, optimizer: Optimizer
-) -> tuple[Compiled, bool]:
+    loss: losses.Loss, metrics: Sequence[Metric], transform: Transform | None,
+    optimizer: Optimizer, precision: str = "float32",
+) -> tuple[Compiled, bool]:  # fmt: skip
     """Return the compiled step ``(model, optimizer, inputs, targets)``, and whether it updates.
 
     The step does forward pass, gradient and update as one program and returns loss and metrics. An
@@ -38,6 +41,11 @@ def make_step(
     True
     """
     whole = bool(optimizer.runs_compiled)
+    low = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}.get(precision, precision)
+    if low not in ("bfloat16", "float16", "float32"):
+        raise ArgumentError(
+            f"precision must be 'float32', 'bf16' or 'fp16', got {precision!r}. {where()}"
+        )
 
     def objective(model: Module, inputs: Any, targets: Any) -> tuple[Any, Any]:
         outputs = run_model(model, inputs, transform)
@@ -45,7 +53,8 @@ def make_step(
 
     def train_step(model: Module, optimizer: Optimizer, inputs: Any, targets: Any) -> Any:
         both = value_and_grad(objective, has_aux=True)
-        (value, outputs), grads = both(model, inputs, targets)
+        with autocast(low):
+            (value, outputs), grads = both(model, inputs, targets)
         told = (value, *(metric(outputs, targets) for metric in metrics))
         if not whole:
             return told, grads
@@ -60,10 +69,10 @@ class Steps:
 
     def __init__(
         self, model: Module, optimizer: Optimizer, loss: losses.Loss, metrics: Sequence[Metric],
-        transform: Transform | None,
+        transform: Transform | None, precision: str = "float32",
     ) -> None:  # fmt: skip
         self.model, self.optimizer = model, optimizer
-        self.compiled, self.whole = make_step(loss, metrics, transform, optimizer)
+        self.compiled, self.whole = make_step(loss, metrics, transform, optimizer, precision)
 
     def __call__(self, table: Table, index: Array) -> Array:
         """Run one step for each row of ``index`` (steps, batch).

@@ -39,6 +39,8 @@ class Trainer:
         transform: makes inputs ready inside of the compiled step: takes what the model takes,
             returns one tensor or a tuple. So bytes can stay bytes until they are used.
         events: listeners, objects of ``Events``.
+        precision: ``"float32"``, or ``"bf16"`` or ``"fp16"``: contractions of the training step are
+            computed on 16-bit operands (``thalweg.autocast``); weights stay in float32.
 
     Raises:
         ArgumentError: an unknown name, or arguments that do not go together.
@@ -63,6 +65,7 @@ class Trainer:
         metrics: Sequence[str | named_metrics.Metric] | None = None,
         transform: Transform | None = None,
         events: Sequence[Events] = (),
+        precision: str = "float32",
     ) -> None:
         self.model = model
         self.loss = losses.get(loss)
@@ -74,7 +77,9 @@ class Trainer:
         self.names = ["loss", *(named_metrics.name_of(m) for m in self.metrics)]
         self.transform = transform
         self.events = list(events)
-        self._steps = Steps(model, self.optimizer, self.loss, self.metrics, transform)
+        self._steps = Steps(
+            model, self.optimizer, self.loss, self.metrics, transform, precision
+        )
         self._evaluator = Evaluator(model, transform)
 
     @property

@@ -30,6 +30,7 @@ PASSES: tuple[tuple[GraphPass, str], ...] = (
     (layout.merge_later, "a tensor is read through split axes, but not through joined ones"),
     (simplify.fold, "what was folded makes more of it visible"),
     (layout.read_padded, "a value and its padded copy need not both be written"),
+    (simplify.widen_contractions, "16-bit operands are converted once, not at each use"),
     (simplify.matrix_times_vector, "a single column would leave most lanes of a tile empty"),
     (simplify.split_contractions, "weights should be read by the core that updated them"),
     (simplify.split_reductions, "threads can share a reduction only along axes that stay"),
