@@ -227,8 +227,7 @@ def test_rotary_is_the_rotation(interleaved: bool, features: int | None) -> None
     where = np.stack([np.arange(3, 10)] * 2)
     np.testing.assert_allclose(layer(x, where).numpy(), wanted, atol=1e-12)
     compiled = tw.compile(lambda x, p: layer(x, p))
-    y = compiled(x.astype(np.float32), tw.tensor(3))
-    np.testing.assert_allclose(y.numpy(), wanted, atol=1e-5)
+    np.testing.assert_allclose(compiled(x.astype(np.float32), tw.tensor(3)), wanted, atol=1e-5)
 
 
 def test_rotary_products_depend_on_distance_only() -> None:
@@ -264,9 +263,8 @@ def test_learned_positions_end_with_the_table() -> None:
     np.testing.assert_array_equal(layer(x, tw.tensor(1)).numpy()[0], table[1:5])
     np.testing.assert_array_equal(layer(x, np.array([5, 0, 1, 0])).numpy()[0], table[[5, 0, 1, 0]])
     for positions in (3, tw.tensor(3), np.array([0, 1, 2, 6]), np.array([0, 1, 2, -1])):
-        with pytest.raises(ShapeError, match="table of 6 positions") as caught:
+        with pytest.raises(ShapeError, match=r"table of 6 positions.*test_attention\.py"):
             layer(x, positions)
-        assert "test_attention.py" in str(caught.value)
     with pytest.raises(ShapeError, match="position 6 is not"):
         tw.compile(lambda x: layer(x))(np.zeros((1, 7, 3), np.float32))
     with pytest.raises(ArgumentError, match="from 0"):
@@ -414,9 +412,7 @@ def test_a_step_with_a_cache_is_compiled_once() -> None:
     x = np.random.default_rng(0).standard_normal((1, 64, 8)).astype(np.float32)
     parts = [step(x[:, i : i + 1]).numpy() for i in range(64)]
     assert len(captured) == 1
-    np.testing.assert_allclose(
-        np.concatenate(parts, 1), layer(x).numpy(), rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(np.concatenate(parts, 1), layer(x).numpy(), rtol=1e-4, atol=1e-5)
     with pytest.raises(ArgumentError, match="1 caches for 2 layers"):
         layer(x, caches=caches[:1])
 
@@ -496,9 +492,7 @@ def test_a_transformer_learns_to_reverse(norm_first: bool) -> None:
 
     @tw.compile
     def step(x: Any, t: Any) -> Any:
-        loss, grads = tw.value_and_grad(
-            lambda m: nn.losses.cross_entropy(m(x), t)
-        )(model)  # fmt: skip
+        loss, grads = tw.value_and_grad(lambda m: nn.losses.cross_entropy(m(x), t))(model)
         optimizer.update(grads)
         return loss
 

@@ -127,3 +127,16 @@ def explain(
 
     _use_threads(threads)
     explain_step(program, stage or [], batch_size, hidden, optimizer, dropout)
+
+
+@app.command()
+def models(
+    name: Annotated[
+        str | None, typer.Argument(help="An architecture whose layers to print; else all.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List all architectures with parameters and FLOPs, or the layers of one."""
+    from thalweg.app.cli.models import list_models
+
+    list_models(name, as_json)
