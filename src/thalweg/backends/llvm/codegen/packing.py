@@ -6,10 +6,11 @@ import math
 
 from llvmlite import ir
 
-from thalweg.backends.llvm.codegen.contraction import left_at_most, masked_load
+from thalweg.backends.llvm.codegen.contraction import left_at_most
 from thalweg.backends.llvm.codegen.emitter import Emitter, Share, counted, lane_mask
 from thalweg.backends.llvm.codegen.loop_kernel import outer_position
 from thalweg.backends.llvm.codegen.machine import I32, I64, memory_type
+from thalweg.backends.llvm.codegen.tiles import masked_load
 from thalweg.backends.llvm.loops import Axis, Buffer, Plan
 from thalweg.graph.dtype import DType
 

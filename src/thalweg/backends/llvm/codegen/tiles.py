@@ -1,0 +1,213 @@
+"""Register tiles: the innermost loops of every contraction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from llvmlite import ir
+
+from thalweg.backends.llvm.codegen.emitter import aligned, fixed_mask
+from thalweg.backends.llvm.codegen.machine import (
+    I64,
+    POINTER,
+    Machine,
+    memory_type,
+    register_type,
+    suffix,
+)
+from thalweg.backends.llvm.loops import Axis, Plan
+from thalweg.graph.dtype import DType
+
+SHORT = 8  # steps of k that need no loop
+
+
+class Tiles:
+    """Makes the tile functions of one module; equal tiles are made once."""
+
+    def __init__(self, module: ir.Module, fused: bool) -> None:
+        self.module = module
+        self.fused = fused  # whether the processor multiplies and adds in one instruction
+        self._made: dict[object, ir.Function] = {}
+
+    def get(self, plan: Plan, dtype: DType, rows: int, columns: int, depth: int) -> ir.Function:
+        """Return ``void tile(ptr a, ptr b, ptr scratch)`` for a tile of rows and columns.
+
+        ``depth`` elements of k are summed; of a sum in parts, onto what the scratch holds.
+        """
+        step = plan.width if plan.packed else plan.k.b
+        taps = tuple((t.size, t.a, t.b) for t in plan.taps)
+        masked = 0 if plan.packed else columns % plan.lanes
+        vectors = -(-columns // plan.lanes)
+        inner = plan.k.size * plan.width  # of a packed tap
+        key = (dtype, rows, vectors, masked, plan.lanes, plan.width, plan.m.a, depth, plan.k.a,
+               step, taps, plan.packed and (not taps or inner), plan.parts > 1)  # fmt: skip
+        if key not in self._made:
+            self._made[key] = self._make(plan, dtype, rows, vectors, masked, step, depth)
+        return self._made[key]
+
+    def _make(
+        self, plan: Plan, dtype: DType, rows: int, vectors: int, masked: int, step: int,
+        depth: int,
+    ) -> ir.Function:  # fmt: skip
+        kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3)
+        function = ir.Function(self.module, kind, f"tile{len(self._made)}_{rows}x{vectors}")
+        function.linkage = "internal"
+        for attribute in ("noinline", "nounwind"):
+            function.attributes.add(attribute)
+        for arg in function.args:
+            arg.add_attribute("noalias")
+        b = ir.IRBuilder(function.append_basic_block("entry"))
+        body = _TileBody(b, plan, dtype, rows, vectors, masked, step, self.fused, depth)
+        sums = body.summed(function.args[0], function.args[1], body.start(function.args[2]))
+        body.finish(function.args[2], sums)
+        b.ret_void()
+        return function
+
+
+class _TileBody:
+    """Emits the loops over taps and k around one register tile."""
+
+    def __init__(
+        self, b: ir.IRBuilder, plan: Plan, dtype: DType, rows: int, vectors: int, masked: int,
+        step: int, fused: bool, depth: int,
+    ) -> None:  # fmt: skip
+        self.depth = depth
+        self.b, self.plan, self.dtype, self.step, self.fused = b, plan, dtype, step, fused
+        self.rows, self.vectors, self.masked = rows, vectors, masked
+        self.machine = Machine(b)
+        self.stored = memory_type(dtype)
+        self.vector = ir.VectorType(register_type(dtype), plan.lanes)
+        self.zero = ir.Constant(self.vector, None)
+
+    def start(self, scratch: ir.Value) -> list[ir.Value]:
+        """Return the sums before this part: none, or what the scratch holds."""
+        if self.plan.parts == 1:
+            return [self.zero] * (self.rows * self.vectors)
+        return [
+            self.b.load(self._place(scratch, i, j), align=self.dtype.itemsize, typ=self.vector)
+            for i in range(self.rows) for j in range(self.vectors)
+        ]  # fmt: skip
+
+    def summed(self, a: ir.Value, b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+        """Return the sums after all taps."""
+        return self._tap(list(self.plan.taps), a, b, sums)
+
+    def _tap(
+        self, taps: list[Axis], a: ir.Value, b: ir.Value, sums: list[ir.Value]
+    ) -> list[ir.Value]:
+        if not taps:
+            return self._k_loop(a, b, sums)
+        tap, rest = taps[0], taps[1:]
+        inner = math.prod(t.size for t in rest) * self.plan.k.size * self.plan.width
+        step_b = inner if self.plan.packed else tap.b
+
+        def body(x: ir.Value, y: ir.Value, s: list[ir.Value]) -> list[ir.Value]:
+            return self._tap(rest, x, y, s)
+
+        return self._loop(tap.size, 1, tap.a, step_b, a, b, sums, body)
+
+    def _k_loop(self, a: ir.Value, b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+        size = self.depth
+        wanted = (1,) if self.rows * self.vectors >= 12 else (4, 2, 1)  # short bodies only
+        wanted = (size,) if size <= SHORT else wanted
+        unroll = next(u for u in wanted if size % u == 0)
+
+        def body(x: ir.Value, y: ir.Value, s: list[ir.Value]) -> list[ir.Value]:
+            for u in range(unroll):
+                s = self._step(x, y, u, s)
+            return s
+
+        return self._loop(
+            size // unroll, unroll, self.plan.k.a, self.step, a, b, sums, body
+        )
+
+    def _loop(
+        self, count: int, unroll: int, step_a: int, step_b: int, a: ir.Value, b: ir.Value,
+        sums: list[ir.Value],
+        body: Callable[[ir.Value, ir.Value, list[ir.Value]], list[ir.Value]],
+    ) -> list[ir.Value]:  # fmt: skip
+        """Emit a loop with the running sums in registers."""
+        if count == 0:
+            return sums
+        if count == 1:
+            return body(a, b, sums)
+        builder = self.b
+        before, loop = builder.block, builder.append_basic_block("k")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        i, x, y = builder.phi(I64), builder.phi(POINTER), builder.phi(POINTER)
+        phis = [builder.phi(self.vector) for _ in sums]
+        after = body(x, y, list(phis))
+        x2 = builder.gep(x, [I64(step_a * unroll)], source_etype=self.stored)
+        y2 = builder.gep(y, [I64(step_b * unroll)], source_etype=self.stored)
+        i2 = builder.add(i, I64(1))
+        end = builder.block
+        for phi, first, second in ((i, I64(0), i2), (x, a, x2), (y, b, y2)):
+            phi.add_incoming(first, before)
+            phi.add_incoming(second, end)
+        for phi, first, second in zip(phis, sums, after, strict=True):
+            phi.add_incoming(first, before)
+            phi.add_incoming(second, end)
+        done = builder.append_basic_block("k.end")
+        builder.cbranch(builder.icmp_signed("<", i2, I64(count)), loop, done)
+        builder.position_at_end(done)
+        return after
+
+    def _step(self, a: ir.Value, b: ir.Value, u: int, sums: list[ir.Value]) -> list[ir.Value]:
+        """Emit one multiply-add of the whole tile."""
+        columns = [self._vector(b, u, j) for j in range(self.vectors)]
+        new = list(sums)
+        for i in range(self.rows):
+            place = i * self.plan.m.a + u * self.plan.k.a
+            pointer = self.b.gep(a, [I64(place)], source_etype=self.stored)
+            scalar = self.machine.unpack(self.b.load(pointer, typ=self.stored), self.dtype)
+            x = self.machine.splat(scalar, self.plan.lanes).ir
+            for j in range(self.vectors):
+                at = i * self.vectors + j
+                new[at] = self._multiply_add(x, columns[j], sums[at])
+        return new
+
+    def _multiply_add(self, x: ir.Value, y: ir.Value, total: ir.Value) -> ir.Value:
+        if not self.dtype.is_float:
+            return self.b.add(total, self.b.mul(x, y))
+        if self.fused:
+            return self.machine.intrinsic("fma", x, y, total)
+        return self.b.fadd(total, self.b.fmul(x, y))
+
+    def _vector(self, b: ir.Value, u: int, j: int) -> ir.Value:
+        place = u * self.step + j * self.plan.lanes
+        pointer = self.b.gep(b, [I64(place)], source_etype=self.stored)
+        kind = ir.VectorType(self.stored, self.plan.lanes)
+        align = self.dtype.itemsize
+        if self.masked and j == self.vectors - 1:
+            mask = fixed_mask(self.plan.lanes, self.masked)
+            loaded = masked_load(self.b, kind, pointer, align, mask)
+        else:
+            loaded = self.b.load(pointer, align=align, typ=kind)
+        return self.machine.unpack(loaded, self.dtype).ir
+
+    def finish(self, scratch: ir.Value, sums: list[ir.Value]) -> None:
+        """Leave the sums in the scratch tile, row by row."""
+        for i in range(self.rows):
+            for j in range(self.vectors):
+                pointer = self._place(scratch, i, j)
+                self.b.store(sums[i * self.vectors + j], pointer, align=self.dtype.itemsize)
+
+    def _place(self, scratch: ir.Value, i: int, j: int) -> ir.Value:
+        place = I64(i * self.plan.width + j * self.plan.lanes)
+        return self.b.gep(scratch, [place], source_etype=self.vector.element)
+
+
+def masked_load(
+    b: ir.IRBuilder, kind: ir.VectorType, pointer: ir.Value, align: int, mask: ir.Value
+) -> ir.Value:
+    """Return a vector of which only some lanes are read; the others are 0."""
+    element = {"float": "f32", "double": "f64", "half": "f16"}.get(str(kind.element))
+    name = f"llvm.masked.load.v{kind.count}{element or suffix(kind.element)}.p0"
+    function = b.module.globals.get(name)
+    if function is None:
+        types = [POINTER, mask.type, kind]
+        function = ir.Function(b.module, ir.FunctionType(kind, types), name)
+    rest = ir.Constant(kind, None)
+    return aligned(b.call(function, [pointer, mask, rest]), 0, align)
