@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import doctest
 import io
 import pickle
 import struct
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from thalweg.errors import FormatError
-from thalweg.formats import read_torch
+from thalweg.formats import pickled_data, read_torch, torch_file
 from thalweg.formats.pickled_data import read_pickled_data
 
 Array = np.ndarray[Any, Any]
@@ -337,3 +338,9 @@ def test_other_files_are_told_apart(tmp_path: Path) -> None:
 
     write_tensors(tmp_path / "a.safetensors", {"x": VALUES})
     refused(tmp_path / "a.safetensors", "thalweg.formats.read_tensors")
+
+
+@pytest.mark.parametrize("module", [pickled_data, torch_file])
+def test_examples_in_docstrings_run(module: Any) -> None:
+    failed, _ = doctest.testmod(module)
+    assert failed == 0

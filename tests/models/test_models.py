@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import inspect
+import pkgutil
 import re
 from functools import partial
 from pathlib import Path
@@ -57,6 +60,15 @@ def tensors(outputs: Any) -> list[tw.Tensor]:
     return [t for t in trees.flatten(outputs)[0] if isinstance(t, tw.Tensor)]
 
 
+MODULES = sorted(m.name for m in pkgutil.iter_modules(tw.models.__path__))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings_run(name: str) -> None:
+    failed, _ = doctest.testmod(importlib.import_module(f"thalweg.models.{name}"))
+    assert failed == 0
+
+
 # --- the registry -------------------------------------------------------------------------------
 
 
@@ -80,7 +92,7 @@ def test_list_has_all_that_the_literature_calls_classic() -> None:
 
 
 def test_mistakes_are_told_with_the_nearest_names() -> None:
-    with pytest.raises(ArgumentError, match="did you mean .*'resnet50'"):
+    with pytest.raises(ArgumentError, match=r"did you mean .*'resnet50'"):
         tw.models.create("resnet5O")
     with pytest.raises(ArgumentError, match=r"no option 'clases'; did you mean 'classes'.*test_mo"):
         tw.models.create("lenet5", clases=3)

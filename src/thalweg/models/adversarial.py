@@ -212,8 +212,8 @@ class AdversarialTrainer:
             if not np.isfinite(value):
                 raise NumericsError(
                     f"AdversarialTrainer: the loss of the {name} became {value} in step "
-                    f"{self.steps_done}; make the learning rate smaller, or add gradient_penalty. "
-                    f"{where()}"
+                    f"{self.steps_done}, and the weights with it. Make both networks anew, with a "
+                    f"smaller learning rate or a gradient_penalty. {where()}"
                 )
         return losses
 
