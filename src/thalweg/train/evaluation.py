@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from thalweg import trees
 from thalweg.data.batches import checked_rows
 from thalweg.nn import Module, losses
 from thalweg.tensor.compile import compile, rows
@@ -84,6 +85,8 @@ class Evaluator:
     ) -> Array:
         """Return the model's outputs for the rows of ``inputs``, or for those of ``index``.
 
+        Of a model with several outputs, their tree.
+
         Raises:
             DataError: there are no rows, or inputs of several lengths.
 
@@ -95,14 +98,18 @@ class Evaluator:
         # one program does for all batches. Few rows get a small program, of few possible sizes.
         size = min(batch_size, 1 << max(len(chosen) - 1, 0).bit_length())
         padded = np.resize(chosen, -(-len(chosen) // size) * size).reshape(-1, size)
-        parts = []
+        parts: list[list[Array]] = []
+        structure: trees.Structure = ()
         with evaluating(self.model):
             for start in range(0, len(padded), _CALL):
                 block = padded[start : start + _CALL]
                 made = self._forward.repeat(self.model, tuple(rows(x, block) for x in inputs))
-                parts.append(np.asarray(made))
-        stacked = np.concatenate(parts)  # (batches, size, ...)
-        return stacked.reshape(-1, *stacked.shape[2:])[: len(chosen)]
+                leaves, structure = trees.flatten(made)
+                parts.append([np.asarray(leaf) for leaf in leaves])
+        stacked = [np.concatenate(leaf) for leaf in zip(*parts, strict=True)]
+        joined = [s.reshape(-1, *s.shape[2:])[: len(chosen)] for s in stacked]
+        result: Array = trees.unflatten(structure, joined)
+        return result
 
 
 def measure(
