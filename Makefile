@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help digits test bench clean
+.PHONY: help digits test bench gallery clean
 
 help:
 	@echo "make digits  train a network on the MNIST digits that come with the package"
 	@echo "make test    run the linters, the type checker and the tests"
 	@echo "make bench   run the referee suite; BENCH='--rounds 3' are options for it"
+	@echo "make gallery runs every example at full length; SHORT=--short takes a part of the data"
 	@echo "make clean   remove the virtual environment and the caches"
 	@echo "Another Python: make digits PYTHON=/path/to/python3.12"
 
@@ -29,6 +30,13 @@ test: $(VENV)/.test
 bench: $(VENV)/.test
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh ../shared/bench/setup.sh
 	$(BIN)/python benchmarks/referee.py $(BENCH)
+
+# The full length is that of the figures in docs/gallery.md; one example at a time.
+gallery: $(VENV)/.digits
+	@for name in $(basename $(notdir $(filter-out examples/_%,$(wildcard examples/*.py)))); do \
+	  echo "== $$name"; \
+	  $(BIN)/thalweg examples run $$name --out runs/gallery $(SHORT) || failed=1; \
+	done; exit $${failed:-0}
 
 $(VENV)/.made:
 	@command -v $(PYTHON) >/dev/null || { \

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from thalweg.app.cli.examples import examples_app
 from thalweg.app.cli.reporting import Guarded, say
 
 __all__ = ["app"]
@@ -20,6 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(examples_app, name="examples")
 
 Hidden = Annotated[
     str, typer.Option(help="Units of the hidden layers, such as 256,128; none for no layer.")
