@@ -45,7 +45,7 @@ def main(short: bool = False, out: Path | None = None) -> dict[str, float]:
     """Train generator and discriminator in turns, and have a classifier judge the drawings."""
     images, labels = tw.data.load("digits")
     real = from_minus_one(tw.data.load("digits", "test")[0][:2000])
-    epochs, judge_epochs, width, count = 4, 5, 64, 2000
+    epochs, judge_epochs, width, count = 10, 5, 32, 2000
     if short:
         images, labels = images[:1280], labels[:1280]
         epochs, judge_epochs, width, count = 1, 1, 8, 100

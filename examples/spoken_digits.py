@@ -71,9 +71,7 @@ def network() -> nn.Module:
             nn.ReLU(), nn.MaxPool2d(2),
         ]  # fmt: skip
         before = channels
-    return nn.Sequential(
-        *layers, nn.Flatten(), nn.Dropout(0.5), nn.Linear(8 * 5 * 64, 10), seed=0
-    )
+    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.5), nn.Linear(8 * 5 * 64, 10), seed=0)
 
 
 def main(short: bool = False, out: Path | None = None) -> dict[str, float]:

@@ -65,7 +65,7 @@ CLAIMS = {
     "spam_transformer": lambda f: f["accuracy"] > f["accuracy_always_wanted"],
     "spoken_digits": lambda f: f["test_accuracy"] > 0.4,
     "universal_approximation": lambda f: (
-        f["rms_error_width_8"] < f["rms_error_width_4"] < f["rms_error_width_1"]
+        f["rms_error_width_16"] < f["rms_error_width_4"] / 2 < f["rms_error_width_1"] / 2
     ),
     "vae_digits": lambda f: 0 < f["nats_for_code"] < f["nats_for_pixels"] < 260,
 }
