@@ -7,10 +7,13 @@ thalweg-step: one call a step. The networks are in thalweg_models.py.
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # for thalweg_models
 IMAGES = {"lenet", "cnn-cifar", "resnet18-cifar", "vit-tiny", "dcgan-28"}
 
 
