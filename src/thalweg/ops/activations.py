@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from thalweg.graph.dtype import to_float
 from thalweg.graph.node import Node
@@ -38,16 +39,59 @@ def selu(x: Node) -> Node:
 
 def silu(x: Node) -> Node:
     """x * sigmoid(x), also known as swish (arXiv:1606.08415, arXiv:1710.05941)."""
-    return e.multiply(x, sigmoid(x))
+    x = as_float(x, "silu")
+
+    def slope(x: Node) -> Node:
+        share = sigmoid(x)
+        return e.multiply(share, e.add(e.multiply(x, e.subtract(1, share)), 1))
+
+    return _with_slope(e.multiply(x, sigmoid(x)), x, slope)
 
 
 def gelu(x: Node, approximate: bool = False) -> Node:
     """x times the normal distribution function of x, exactly or by tanh (arXiv:1606.08415)."""
-    if approximate:
-        inner = e.multiply(e.add(x, e.multiply(0.044715, e.multiply(x, e.square(x)))),
-                           math.sqrt(2 / math.pi))  # fmt: skip
-        return e.multiply(e.multiply(x, 0.5), e.add(tanh(inner), 1))
-    return e.multiply(e.multiply(x, 0.5), e.add(e.erf(e.multiply(x, math.sqrt(0.5))), 1))
+    x = as_float(x, "gelu")
+    share = _normal_by_tanh if approximate else _normal
+    density = _density_by_tanh if approximate else _density
+
+    def slope(x: Node) -> Node:
+        return e.add(share(x), e.multiply(x, density(x)))
+
+    return _with_slope(e.multiply(x, share(x)), x, slope)
+
+
+def _with_slope(value: Node, x: Node, slope: Callable[[Node], Node]) -> Node:
+    """A function of one number with its derivative, which the backward pass keeps as one tensor.
+
+    The parts' own gradients would keep each part.
+    """
+    return custom(value, [x], lambda g, x: [e.multiply(g, slope(x))])
+
+
+def _normal(x: Node) -> Node:
+    return e.multiply(e.add(e.erf(e.multiply(x, math.sqrt(0.5))), 1), 0.5)
+
+
+def _density(x: Node) -> Node:
+    power = e.exp(e.multiply(e.square(x), -0.5))
+    return e.multiply(power, 1 / math.sqrt(2 * math.pi))
+
+
+_CUBIC, _FACTOR = 0.044715, math.sqrt(2 / math.pi)
+
+
+def _tanh_of(x: Node) -> Node:
+    inner = e.add(x, e.multiply(_CUBIC, e.multiply(x, e.square(x))))
+    return tanh(e.multiply(inner, _FACTOR))
+
+
+def _normal_by_tanh(x: Node) -> Node:
+    return e.multiply(e.add(_tanh_of(x), 1), 0.5)
+
+
+def _density_by_tanh(x: Node) -> Node:
+    inner = e.add(e.multiply(e.square(x), 3 * _CUBIC * _FACTOR / 2), _FACTOR / 2)
+    return e.multiply(e.subtract(1, e.square(_tanh_of(x))), inner)
 
 
 def softplus(x: Node, beta: Operand = 1.0) -> Node:
@@ -100,7 +144,17 @@ def softmax(x: Node, axis: int = -1) -> Node:
     x = e.astype(x, to_float(x.dtype))
     top = stop_gradient(r.max(x, axis, keepdims=True))
     powers = e.exp(e.subtract(x, top))
-    return e.divide(powers, r.sum(powers, axis, keepdims=True))
+    return softmax_of(e.divide(powers, r.sum(powers, axis, keepdims=True)), x, axis)
+
+
+def softmax_of(value: Node, x: Node, axis: int) -> Node:
+    """The softmax of ``x`` with its gradient, for which nothing but the result is kept."""
+
+    def rule(g: Node, _: Node) -> list[Node]:
+        inner = r.sum(e.multiply(g, value), axis, keepdims=True)
+        return [e.multiply(value, e.subtract(g, inner))]
+
+    return custom(value, [x], rule)
 
 
 def log_softmax(x: Node, axis: int = -1) -> Node:

@@ -13,6 +13,7 @@ from thalweg.ops import elementwise as e
 from thalweg.ops import movement as mv
 from thalweg.ops import random
 from thalweg.ops import reductions as r
+from thalweg.ops.activations import softmax_of
 from thalweg.ops.attention_blocks import BLOCK, in_blocks
 from thalweg.ops.contraction import contract
 from thalweg.ops.creation import IOTA
@@ -100,7 +101,8 @@ def _softmax(scores: Node) -> Node:
     top = e.where(e.equal(top, -math.inf), 0, top)
     powers = e.exp(e.subtract(scores, top))
     total = r.sum(powers, -1, keepdims=True)
-    return e.divide(powers, e.where(e.equal(total, 0), 1, total))
+    value = e.divide(powers, e.where(e.equal(total, 0), 1, total))
+    return softmax_of(value, scores, -1)
 
 
 def _masked(scores: Node, mask: Node | None, causal: bool) -> Node:

@@ -141,6 +141,8 @@ class Plan:
     the matrix product; ``taps`` are further summed loops. ``rows`` by ``vectors * lanes`` is the
     register tile. With ``packed`` the operand B is copied first, into panels of the tile's width.
 
+    With ``copied``, the rows of A that all tiles side by side read are copied to the stack.
+
     Long sums are cut so that what the tiles read again stays in a near cache: all tiles do one part
     (of the ``chunks``, which are taps, or ``block`` elements of k) before the next, and their
     partial sums wait in memory.
@@ -164,6 +166,9 @@ class Plan:
     pack_axes: list[Axis] = field(default_factory=list)
     chunks: list[Axis] = field(default_factory=list)
     block: int = 0  # elements of k in one part, 0: all
+    updates: bool = False  # whether state is updated after each tile
+    group: int = 0  # blocks of rows that all panels pass before the next ones, 0: all
+    copied: bool = False  # the rows of A that a tile reads are first copied beside each other
 
     @property
     def align(self) -> int:

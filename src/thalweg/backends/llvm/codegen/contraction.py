@@ -5,10 +5,18 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from llvmlite import ir
 
-from thalweg.backends.llvm.codegen.emitter import Emitter, Share, always, counted, fixed_mask
+from thalweg.backends.llvm.codegen.emitter import (
+    Emitter,
+    Share,
+    always,
+    counted,
+    fixed_mask,
+    lane_mask,
+)
 from thalweg.backends.llvm.codegen.machine import (
     I32,
     I64,
@@ -17,7 +25,7 @@ from thalweg.backends.llvm.codegen.machine import (
     memory_type,
     register_type,
 )
-from thalweg.backends.llvm.codegen.tiles import Tiles
+from thalweg.backends.llvm.codegen.tiles import Tiles, masked_load
 from thalweg.backends.llvm.loops import Axis, Buffer, Kernel, Plan, identity_index, linear
 from thalweg.graph.dtype import DType
 
@@ -29,13 +37,14 @@ def emit_contraction(
     """Emit the loops over tiles, and after each tile the fused element-wise work."""
     b = emitter.builder
     low, high = share(plan.tiles)
+    rows = _RowCopy(b, plan, low) if plan.copied else None
     if sums is None:
         with b.goto_block(b.function.entry_basic_block):
             count = plan.rows * plan.width
             scratch = b.alloca(ir.ArrayType(_sum_type(kernel), count))
             scratch.align = 64
         with counted(b, low, high, 1, "tile") as number:
-            _emit_tile(emitter, kernel, plan, tiles, number, packed, scratch, None)
+            _emit_tile(emitter, kernel, plan, tiles, number, packed, scratch, None, rows)
         return
     kind, size = _sum_type(kernel), plan.rows * plan.width
     start = b.gep(emitter.pointers(sums), [b.mul(low, I64(size))], source_etype=kind)
@@ -46,7 +55,7 @@ def emit_contraction(
     ):
         place = b.mul(number, I64(size))
         scratch = b.gep(emitter.pointers(sums), [place], source_etype=kind)
-        _emit_tile(emitter, kernel, plan, tiles, number, packed, scratch, part)
+        _emit_tile(emitter, kernel, plan, tiles, number, packed, scratch, part, rows)
 
 
 def _sum_type(kernel: Kernel) -> ir.Type:
@@ -63,7 +72,7 @@ def _clear(b: ir.IRBuilder, start: ir.Value, size: ir.Value) -> None:
 
 def _emit_tile(
     emitter: Emitter, kernel: Kernel, plan: Plan, tiles: Tiles, number: ir.Value,
-    packed: Buffer | None, scratch: ir.Value, part: ir.Value | None,
+    packed: Buffer | None, scratch: ir.Value, part: ir.Value | None, rows: _RowCopy | None,
 ) -> None:  # fmt: skip
     """Emit one part of one tile, and after its last part what is fused with it."""
     b, anchor = emitter.builder, kernel.anchor
@@ -80,11 +89,63 @@ def _emit_tile(
         a, right = _moved(b, plan, part, a, right, packed is not None)
     if part is None:
         _prefetch(emitter, kernel, plan, loops, row, column)
+    read = plan
+    if rows is not None:
+        a, read = rows.of_block(a, number, block, panel, part), rows.plan
     with contextlib.ExitStack() as stack:
-        _run_tile(emitter, plan, tiles, anchor.dtype, (block, panel), (a, right, scratch), part)
+        _run_tile(emitter, read, tiles, anchor.dtype, (block, panel), (a, right, scratch), part)
         if part is not None:
             stack.enter_context(b.if_then(b.icmp_signed("==", part, I64(plan.parts - 1))))
         _epilogue(emitter, kernel, plan, loops, (block, panel), (row, column), scratch)
+
+
+class _RowCopy:
+    """The rows of A that tiles side by side read, copied to the stack: [k][row]."""
+
+    def __init__(self, b: ir.IRBuilder, plan: Plan, low: ir.Value) -> None:
+        self.b, self.source, self.low = b, plan, low
+        m, k = plan.m, plan.k
+        self.plan = replace(
+            plan, m=Axis(m.labels, m.size, 1, m.b, m.c),
+            k=Axis(k.labels, k.size, plan.rows, k.b, k.c),
+        )  # fmt: skip
+        self.kind = memory_type(plan.a.dtype)
+        self.depth = plan.block or plan.k.size
+        with b.goto_block(b.function.entry_basic_block):
+            size = self.depth * plan.rows + plan.lanes  # whole vectors are stored
+            self.place = b.alloca(ir.ArrayType(self.kind, size))
+            self.place.align, self.place.type = 64, POINTER
+
+    def of_block(
+        self, a: ir.Value, number: ir.Value, block: ir.Value, panel: ir.Value,
+        part: ir.Value | None,
+    ) -> ir.Value:  # fmt: skip
+        """Return where the rows lie; the first tile that a thread has of them copies them."""
+        b, plan = self.b, self.source
+        first = b.or_(b.icmp_signed("==", panel, I64(0)), b.icmp_signed("==", number, self.low))
+        vector = ir.VectorType(self.kind, plan.lanes)
+        count: ir.Value = I64(self.depth)
+        if part is not None:
+            done = b.mul(b.urem(part, I64(plan.k_parts)), I64(self.depth))
+            count = left_at_most(b, plan.k.size, done, self.depth)
+        with b.if_then(first):
+            rows = left_at_most(b, plan.m.size, b.mul(block, I64(plan.rows)), plan.rows)
+            starts = range(0, plan.rows, plan.lanes)
+            none = I64(0)
+            masks = []
+            for j in starts:
+                left = b.sub(rows, I64(j))
+                left = b.select(b.icmp_signed("<", left, none), none, left)
+                masks.append(lane_mask(b, plan.lanes, left))
+            with counted(b, none, count, 1, "copy") as k:
+                line = b.gep(a, [b.mul(k, I64(plan.k.a))], source_etype=self.kind)
+                put = b.gep(self.place, [b.mul(k, I64(plan.rows))], source_etype=self.kind)
+                for j, mask in zip(starts, masks, strict=True):
+                    source = b.gep(line, [I64(j)], source_etype=self.kind)
+                    loaded = masked_load(b, vector, source, plan.align, mask)
+                    b.store(loaded, b.gep(put, [I64(j)], source_etype=self.kind),
+                            align=plan.align)  # fmt: skip
+        return self.place
 
 
 def _tile_numbers(
@@ -96,6 +157,13 @@ def _tile_numbers(
         outer = I64(math.prod(x.size for x in plan.outer))
         rest = b.udiv(number, blocks)
         return b.urem(number, blocks), b.udiv(rest, outer), b.urem(rest, outer)
+    if plan.group and plan.group < plan.blocks:
+        tiles = I64(plan.blocks * plan.panels)
+        rest, around = b.urem(number, tiles), b.udiv(number, tiles)
+        begin = b.mul(b.udiv(rest, I64(plan.group * plan.panels)), I64(plan.group))
+        rest = b.urem(rest, I64(plan.group * plan.panels))
+        own = left_at_most(b, plan.blocks, begin, plan.group)  # the last group may be smaller
+        return b.add(begin, b.urem(rest, own)), b.udiv(rest, own), around
     first, second = (panels, blocks) if plan.order == "panels" else (blocks, panels)
     inner, rest = b.urem(number, first), b.udiv(number, first)
     middle, around = b.urem(rest, second), b.udiv(rest, second)

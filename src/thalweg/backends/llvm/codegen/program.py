@@ -314,6 +314,17 @@ def copy_bytes(b: ir.IRBuilder, target: ir.Value, source: ir.Value, count: int) 
     b.call(function, [target, source, I64(count), ir.IntType(1)(0)])
 
 
+def flush_module(triple: str) -> str:
+    """Return IR with ``flush()``, after which a thread takes subnormal numbers for 0."""
+    module = ir.Module("flush")
+    module.triple = triple
+    function = ir.Function(module, ir.FunctionType(VOID, []), "flush")
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    flush_subnormals(b)
+    b.ret_void()
+    return str(module)
+
+
 def flush_subnormals(b: ir.IRBuilder) -> Callable[[], None]:
     """Take subnormal numbers for 0 from here on; return what emits the way back.
 

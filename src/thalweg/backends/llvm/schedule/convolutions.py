@@ -41,6 +41,9 @@ def gather_windows(graph: Graph) -> Graph:
 
 def _gathered(node: Node, starts: Shape, shape: Shape) -> Node:
     """Return a part of a sum of windows without adding to places."""
+    single = _single_window(node, starts, shape)
+    if single is not None:
+        return single
     made = _as_contraction(node, starts, shape)
     if made is None:
         made, rest = expanded(node), list(range(node.rank))
@@ -49,6 +52,54 @@ def _gathered(node: Node, starts: Shape, shape: Shape) -> Node:
     for d in rest:
         made = mv.narrow(made, d, starts[d], shape[d])
     return made
+
+
+def _single_window(node: Node, starts: Shape, shape: Shape) -> Node | None:
+    """Put back the windows of the first axis that has only one: it is where its places are.
+
+    Read through windows of padded zeros, each place would meet all others (a network that draws
+    images begins so: one position grows to seven times seven).
+    """
+    g, a = node.inputs[0], node.attrs
+    place = next((i for i, d in enumerate(a["axes"]) if g.shape[d + i] == 1), None)
+    if place is None:
+        return None
+    d, dilation = a["axes"][place], a["dilations"][place]
+    source = _without(g, d + place)
+    rest = {k: tuple(v for i, v in enumerate(a[k]) if i != place)
+            for k in ("axes", "sizes", "strides", "dilations")}  # fmt: skip
+    if rest["axes"]:
+        inner = tuple(source.shape[d] if e == d else n for e, n in enumerate(node.shape))
+        begun = tuple(0 if e == d else n for e, n in enumerate(starts))
+        wanted = tuple(source.shape[d] if e == d else n for e, n in enumerate(shape))
+        source = _gathered(OVERLAP_ADD(source, shape=inner, **rest), begun, wanted)
+    else:
+        for e, (first, n) in enumerate(zip(starts, shape, strict=True)):
+            source = source if e == d else mv.narrow(source, e, first, n)
+    size = (source.shape[d] - 1) * dilation + 1
+    high, between = [0] * node.rank, [0] * node.rank
+    high[d], between[d] = node.shape[d] - size, dilation - 1
+    if any(high + between):
+        source = OPS["pad"](source, low=(0,) * node.rank, high=tuple(high),
+                            interior=tuple(between), value=0)  # fmt: skip
+    return mv.narrow(source, d, starts[d], shape[d])
+
+
+def _without(g: Node, axis: int) -> Node:
+    """Return a tensor without an axis of one element; a contraction then never has it."""
+    shape = g.shape[:axis] + g.shape[axis + 1 :]
+    if g.op.name != "contract":
+        return mv.reshape(g, shape)
+    lx, ly, out = g.attrs["spec"]
+    label = out[axis]
+    sides = []
+    for labels, x in zip((lx, ly), g.inputs, strict=True):
+        if label in labels:
+            at = labels.index(label)
+            x = mv.reshape(x, x.shape[:at] + x.shape[at + 1 :])
+        sides.append((labels.replace(label, ""), x))
+    spec = (sides[0][0], sides[1][0], out.replace(label, ""))
+    return OPS["contract"](sides[0][1], sides[1][1], spec=spec)
 
 
 @dataclass(frozen=True)
