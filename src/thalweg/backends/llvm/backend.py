@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import itertools
 import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -72,7 +73,8 @@ def _obtain(graph: Graph, target: Target, threads: int) -> _Code:
                 disk.store(key, code, facts)
             else:
                 code, facts = stored
-            found = _Code(Library.from_object(code), facts["arena"], facts["threads"])
+            library = Library.from_object(*_parted(code, facts["sizes"]))
+            found = _Code(library, facts["arena"], facts["threads"])
             _loaded[key] = found
         return found
 
@@ -80,10 +82,20 @@ def _obtain(graph: Graph, target: Target, threads: int) -> _Code:
 def _compiled(graph: Graph, target: Target, threads: int) -> tuple[bytes, dict[str, Any]]:
     from thalweg.backends.llvm.compile import lower, worthwhile_threads
 
-    made = lower(graph, target, threads)
-    code = build(str(made.program.module), target)
-    used = worthwhile_threads(made.schedule, threads)
-    return code, {"arena": made.schedule.arena_size, "threads": used}
+    pieces: list[Future[bytes]] = []
+    with ThreadPoolExecutor(1) as pool:  # LLVM lets Python go on writing
+        made = lower(graph, target, threads, lambda t: pieces.append(pool.submit(build, t, target)))
+        codes = [piece.result() for piece in pieces]
+    facts = {
+        "arena": made.schedule.arena_size, "sizes": [len(c) for c in codes],
+        "threads": worthwhile_threads(made.schedule, threads),
+    }  # fmt: skip
+    return b"".join(codes), facts
+
+
+def _parted(code: bytes, sizes: list[int]) -> list[bytes]:
+    ends = list(itertools.accumulate(sizes))
+    return [code[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
 def _aligned(size: int) -> tuple[Array, int]:
@@ -161,7 +173,7 @@ class NativeProgram(Program):
         from thalweg.backends.llvm.compile import describe_schedule, lower
 
         made = lower(self.graph, self.target, settings.team_size())
-        text = str(made.program.module)
+        text = made.program.text
         parts = {
             "graph": print_graph(self.graph),
             "simplified graph": print_graph(made.schedule.graph),
@@ -333,9 +345,8 @@ def _measure(
 
 def _time_line(step: Step, name: str, middle: float, buffers: list[Buffer], times: int) -> str:
     flops = 0 if step.plan is None or step.packs else 2 * math.prod(
-        x.size for x in [*step.plan.outer, step.plan.m, step.plan.n, step.plan.k,
-                         *step.plan.all_taps]
-    )  # fmt: skip
+        x.size for x in step.plan.loops
+    )
     nbytes = sum(b.nbytes for b in buffers)
     rate = f"{flops / middle / 1e3:7.1f} GFLOP/s" if flops else " " * 15
     often = f"  {times} times" if times > 1 else ""

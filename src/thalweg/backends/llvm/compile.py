@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from thalweg.backends.llvm.codegen.program import Program, ProgramWriter
+from thalweg.backends.llvm.codegen.program import Program, ProgramWriter, Ready
 from thalweg.backends.llvm.loops import Schedule, Step
 from thalweg.backends.llvm.runtime.barrier import emit_barrier
 from thalweg.backends.llvm.runtime.target import Target
@@ -65,12 +65,15 @@ def vector_registers(target: Target) -> int:
     return 32 if target.vector_bits == 512 or target.triple.startswith("aarch64") else 16
 
 
-def lower(graph: Graph, target: Target, threads: int) -> Compilation:
-    """Run every stage up to LLVM IR."""
+def lower(
+    graph: Graph, target: Target, threads: int, ready: Ready | None = None
+) -> Compilation:
+    """Run every stage up to LLVM IR, which ``ready`` is given in pieces."""
     lanes = target.vector_bits // 32
     schedule = Scheduler(simplified(graph), lanes, vector_registers(target), threads).run()
     fused = target.vector_bits > 128 or target.triple.startswith("aarch64")
-    program = ProgramWriter(schedule, lanes, fused, target.triple, emit_barrier).write()
+    writer = ProgramWriter(schedule, lanes, fused, target.triple, emit_barrier, ready)
+    program = writer.write()
     return Compilation(graph, schedule, program)
 
 
@@ -114,7 +117,7 @@ def _work(schedule: Schedule) -> float:
             work += step.loop.length * _work(step.loop.schedule)
             continue
         if step.plan is not None and not step.packs:
-            loops = [*step.plan.outer, step.plan.m, step.plan.n, step.plan.k, *step.plan.all_taps]
+            loops = step.plan.loops
             work += 2.0 * math.prod(x.size for x in loops) / 64  # multiply-adds of vectors a cycle
         elements = sum(b.nbytes / 4 for b in step.reads + step.writes)
         work += elements * len(step.kernel.members) / 16

@@ -166,6 +166,9 @@ class Plan:
     pack_axes: list[Axis] = field(default_factory=list)
     chunks: list[Axis] = field(default_factory=list)
     block: int = 0  # elements of k in one part, 0: all
+    over: Axis | None = None  # a tile has all of m at ``whole`` positions of this loop
+    whole: int = 0
+    streamed: bool = False  # B comes from far memory, few times: it is asked for ahead
     updates: bool = False  # whether state is updated after each tile
     group: int = 0  # blocks of rows that all panels pass before the next ones, 0: all
     copied: bool = False  # the rows of A that a tile reads are first copied beside each other
@@ -186,9 +189,36 @@ class Plan:
         return -(-self.n.size // self.width)
 
     @property
+    def row_axes(self) -> list[Axis]:
+        """The loops that make up the rows of a tile."""
+        return [self.m] if self.over is None else [self.over, self.m]
+
+    @property
+    def row_step(self) -> int:
+        """Positions of the first of these loops in one tile."""
+        return self.rows if self.over is None else self.whole
+
+    @property
+    def height(self) -> int:
+        """Number of all rows."""
+        return math.prod(x.size for x in self.row_axes)
+
+    @property
     def blocks(self) -> int:
-        """Number of tiles along m."""
-        return -(-self.m.size // self.rows)
+        """Number of tiles below each other."""
+        return -(-self.row_axes[0].size // self.row_step)
+
+    @property
+    def last_rows(self) -> int:
+        """Rows of the last tile."""
+        axis, *rest = self.row_axes
+        left = axis.size - (self.blocks - 1) * self.row_step
+        return left * math.prod(x.size for x in rest)
+
+    @property
+    def loops(self) -> list[Axis]:
+        """All loops."""
+        return [*self.outer, *self.row_axes, self.n, self.k, *self.all_taps]
 
     @property
     def all_taps(self) -> list[Axis]:

@@ -18,14 +18,13 @@ from thalweg.backends.llvm.codegen.emitter import (
     lane_mask,
 )
 from thalweg.backends.llvm.codegen.machine import (
-    I32,
     I64,
     POINTER,
     Value,
     memory_type,
     register_type,
 )
-from thalweg.backends.llvm.codegen.tiles import Tiles, masked_load
+from thalweg.backends.llvm.codegen.tiles import LINE, Tiles, masked_load, prefetch
 from thalweg.backends.llvm.loops import Axis, Buffer, Kernel, Plan, identity_index, linear
 from thalweg.graph.dtype import DType
 
@@ -79,7 +78,7 @@ def _emit_tile(
     assert anchor is not None
     block, panel, around = _tile_numbers(b, plan, number)
     loops = _outer_loops(b, plan.outer, around)
-    row, column = b.mul(block, I64(plan.rows)), b.mul(panel, I64(plan.width))
+    row, column = b.mul(block, I64(plan.row_step)), b.mul(panel, I64(plan.width))
     a = _operand(emitter, plan, loops, row, "a")
     if packed is None:
         right = _operand(emitter, plan, loops, column, "b")
@@ -186,7 +185,7 @@ def _moved(
     return a, right
 
 
-LINE, LARGE = 64, 1 << 19  # bytes of a cache line; of a buffer that no near cache holds
+LARGE = 1 << 19  # bytes of a buffer that no near cache holds
 
 
 def _prefetch(
@@ -200,11 +199,8 @@ def _prefetch(
         buffer for node, buffer in kernel.stores
         if buffer.place == "input" and buffer.nbytes >= LARGE and node.shape == kernel.space
     ]  # fmt: skip
-    if not updated or plan.n.c != 1:
+    if not updated or plan.n.c != 1 or plan.over is not None:
         return
-    kind = ir.FunctionType(ir.VoidType(), [POINTER, I32, I32, I32])
-    name = "llvm.prefetch.p0"
-    fetch = b.module.globals.get(name) or ir.Function(b.module, kind, name)
     start = b.add(b.mul(row, I64(plan.m.c)), b.mul(column, I64(plan.n.c)))
     for loop, x in zip(loops, plan.outer, strict=True):
         start = b.add(start, b.mul(loop, I64(x.c)))
@@ -216,7 +212,7 @@ def _prefetch(
             )
             for offset in range(0, plan.width * buffer.dtype.itemsize, LINE):
                 at = b.gep(base, [I64(offset)], source_etype=ir.IntType(8))
-                b.call(fetch, [at, I32(1), I32(3), I32(1)])
+                prefetch(b, at, True)
 
 
 def _outer_loops(b: ir.IRBuilder, axes: list[Axis], around: ir.Value) -> list[ir.Value]:
@@ -234,7 +230,7 @@ def _operand(
     """Return the address where a tile of an operand starts."""
     b = emitter.builder
     node, base = (plan.a, plan.a_base) if which == "a" else (plan.b, plan.b_base)
-    axis = plan.m if which == "a" else plan.n
+    axis = plan.row_axes[0] if which == "a" else plan.n
     total = b.add(I64(base), b.mul(at, I64(getattr(axis, which))))
     for loop, x in zip(loops, plan.outer, strict=True):
         stride = getattr(x, which)
@@ -272,7 +268,7 @@ def _run_tile(
     """Call the tile function for the sizes of this tile."""
     b = emitter.builder
     block, panel = numbers
-    rows = _cases(plan.rows, plan.m.size % plan.rows, block, plan.blocks)
+    rows = _cases(plan.rows, plan.last_rows, block, plan.blocks)
     columns = _cases(plan.width, plan.n.size % plan.width, panel, plan.panels)
 
     def choose(cases: list[tuple[int, bool]], number: ir.Value | None, count: int,
@@ -319,13 +315,19 @@ def _epilogue(
     at_m, at_n = position(plan.m), position(plan.n)
     index = identity_index(kernel.space)
     space = len(labels)
-    rows = left_at_most(b, plan.m.size, starts[0], plan.rows)
+    rows = left_at_most(b, plan.row_axes[0].size, starts[0], plan.row_step)
+    if plan.over is not None:
+        rows = b.mul(rows, I64(plan.m.size))
     ragged = plan.n.size % plan.lanes
     full = left_at_most(b, plan.n.size - ragged, starts[1], plan.width)
     one, light = plan.n.size == 1, len(kernel.members) <= 4
     with counted(b, I64(0), rows, 1, "row") as i:
         emitter.loops = list(variables)
-        if at_m is not None:
+        if plan.over is not None:
+            size = I64(plan.m.size)
+            emitter.loops[position(plan.over)] = b.add(starts[0], b.udiv(i, size))
+            emitter.loops[at_m] = b.urem(i, size)
+        elif at_m is not None:
             emitter.loops[at_m] = b.add(starts[0], i)
         emitter.forget()
 

@@ -17,7 +17,7 @@ from thalweg.backends.llvm.codegen.half import PlainModule
 from thalweg.backends.llvm.codegen.loop_kernel import emit_columns, emit_map, emit_rows
 from thalweg.backends.llvm.codegen.machine import I8, I32, I64, POINTER
 from thalweg.backends.llvm.codegen.packing import emit_pack
-from thalweg.backends.llvm.codegen.tiles import Tiles
+from thalweg.backends.llvm.codegen.tiles import Tiles, known_here
 from thalweg.backends.llvm.loops import Buffer, Loop, Schedule, Slot, Step, passes_of
 from thalweg.graph.node import Node
 
@@ -26,27 +26,37 @@ PER_INPUT, PER_OUTPUT = 4, 2
 VOID = ir.VoidType()
 
 
+Ready = Callable[[str], object]
+PIECE = 1 << 19  # characters of IR that are compiled at one time
+
+
 @dataclass
 class Program:
-    """The emitted module and the names of its kernels, by ``id`` of their step."""
+    """The emitted IR and the names of its kernels, by ``id`` of their step."""
 
-    module: ir.Module
+    text: str
     kernels: dict[int, str]
 
 
 class ProgramWriter:
-    """Writes one LLVM module for a schedule."""
+    """Writes the LLVM module of a schedule.
+
+    With ``ready`` the IR of a large program is given away in pieces, modules that call each other,
+    so that the first ones are compiled while the others are written.
+    """
 
     def __init__(
         self, schedule: Schedule, lanes: int, fused: bool, triple: str,
-        emit_barrier: Callable[[ir.Module], ir.Function],
+        emit_barrier: Callable[[ir.Module], ir.Function], ready: Ready | None = None,
     ) -> None:  # fmt: skip
+        self.ready = ready
         self.schedule, self.lanes, self.emit_barrier = schedule, lanes, emit_barrier
         plain = lanes == 4 and triple.startswith(("x86", "i686"))
-        kind = WideModule if lanes == 16 else PlainModule if plain else ir.Module
-        self.module = kind(name="thalweg")
-        self.module.triple = triple
+        self.kind = WideModule if lanes == 16 else PlainModule if plain else ir.Module
+        self.triple = triple
+        self.module = self._new_module()
         self.tiles = Tiles(self.module, fused)
+        self.length = 0  # of the texts of this module's kernels
         self.made: dict[str, ir.Function] = {}
         self.nodes = schedule.buffers
         self.functions: dict[int, tuple[ir.Function, list[Buffer]]] = {}
@@ -56,7 +66,22 @@ class ProgramWriter:
         """Return the module with its kernels and the function ``run``."""
         self._functions(self.schedule)
         self._run()
-        return Program(self.module, {k: f.name for k, (f, _) in self.functions.items()})
+        text = str(self.module)
+        if self.ready is not None:
+            self.ready(text)
+        return Program(text, {k: f.name for k, (f, _) in self.functions.items()})
+
+    def _new_module(self) -> ir.Module:
+        module = self.kind(name="thalweg")
+        module.triple = self.triple
+        return module
+
+    def _next_piece(self) -> None:
+        """Give this module away and begin another one."""
+        assert self.ready is not None
+        self.ready(str(self.module))
+        self.module = self.tiles.module = self._new_module()
+        self.length = 0
 
     # --- kernels --------------------------------------------------------------------------
 
@@ -68,6 +93,8 @@ class ProgramWriter:
             else:
                 self.nodes = schedule.buffers
                 self.functions[id(step)] = self._kernel(len(self.functions), step)
+                if self.ready is not None and self.length > PIECE:
+                    self._next_piece()
 
     def _kernel(self, number: int, step: Step) -> tuple[ir.Function, list[Buffer]]:
         """Return the function of a step and the buffers that it is called with."""
@@ -129,6 +156,8 @@ class ProgramWriter:
         known = self.made.setdefault(key, function)
         if known is not function:
             del self.module.globals[function.name]
+        else:
+            self.length += len(text)
         return known
 
     # --- the program ----------------------------------------------------------------------
@@ -200,7 +229,7 @@ class ProgramWriter:
                 self._loop(b, s.loop, pointer, team, wait, stop)
             else:
                 function, buffers = self.functions[id(s)]
-                b.call(function, [*(pointer(x) for x in buffers), *team])
+                b.call(known_here(self.module, function), [*map(pointer, buffers), *team])
 
     def _loop(
         self, b: ir.IRBuilder, loop: Loop, pointer: Callable[[Buffer], ir.Value],

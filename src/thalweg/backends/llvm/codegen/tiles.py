@@ -9,6 +9,7 @@ from llvmlite import ir
 
 from thalweg.backends.llvm.codegen.emitter import aligned, fixed_mask
 from thalweg.backends.llvm.codegen.machine import (
+    I32,
     I64,
     POINTER,
     Machine,
@@ -20,6 +21,8 @@ from thalweg.backends.llvm.loops import Axis, Plan
 from thalweg.graph.dtype import DType
 
 SHORT = 8  # steps of k that need no loop
+LINE = 64  # bytes of a cache line
+AHEAD = 24  # steps of k: about what it takes to bring a line from a far cache
 
 
 class Tiles:
@@ -41,10 +44,11 @@ class Tiles:
         vectors = -(-columns // plan.lanes)
         inner = plan.k.size * plan.width  # of a packed tap
         key = (dtype, rows, vectors, masked, plan.lanes, plan.width, plan.m.a, depth, plan.k.a,
-               step, taps, plan.packed and (not taps or inner), plan.parts > 1)  # fmt: skip
+               step, taps, plan.packed and (not taps or inner), plan.parts > 1,
+               plan.streamed, plan.over and (plan.over.a, plan.m.size))  # fmt: skip
         if key not in self._made:
             self._made[key] = self._make(plan, dtype, rows, vectors, masked, step, depth)
-        return self._made[key]
+        return known_here(self.module, self._made[key])
 
     def _make(
         self, plan: Plan, dtype: DType, rows: int, vectors: int, masked: int, step: int,
@@ -52,7 +56,6 @@ class Tiles:
     ) -> ir.Function:  # fmt: skip
         kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3)
         function = ir.Function(self.module, kind, f"tile{len(self._made)}_{rows}x{vectors}")
-        function.linkage = "internal"
         for attribute in ("noinline", "nounwind"):
             function.attributes.add(attribute)
         for arg in function.args:
@@ -157,9 +160,11 @@ class _TileBody:
     def _step(self, a: ir.Value, b: ir.Value, u: int, sums: list[ir.Value]) -> list[ir.Value]:
         """Emit one multiply-add of the whole tile."""
         columns = [self._vector(b, u, j) for j in range(self.vectors)]
+        if self.plan.streamed:
+            self._ahead(b, u)
         new = list(sums)
         for i in range(self.rows):
-            place = i * self.plan.m.a + u * self.plan.k.a
+            place = self._row(i) + u * self.plan.k.a
             pointer = self.b.gep(a, [I64(place)], source_etype=self.stored)
             scalar = self.machine.unpack(self.b.load(pointer, typ=self.stored), self.dtype)
             x = self.machine.splat(scalar, self.plan.lanes).ir
@@ -167,6 +172,20 @@ class _TileBody:
                 at = i * self.vectors + j
                 new[at] = self._multiply_add(x, columns[j], sums[at])
         return new
+
+    def _row(self, i: int) -> int:
+        """Return how far a row of the tile lies from its first one."""
+        if self.plan.over is None:
+            return i * self.plan.m.a
+        position, inner = divmod(i, self.plan.m.size)
+        return position * self.plan.over.a + inner * self.plan.m.a
+
+    def _ahead(self, b: ir.Value, u: int) -> None:
+        """Ask for the line that a later step will read; more than a page away no one else does."""
+        size = self.dtype.itemsize
+        for j in range(0, self.vectors * self.plan.lanes * size, LINE):
+            place = (u + AHEAD) * self.step * size + j
+            prefetch(self.b, self.b.gep(b, [I64(place)], source_etype=ir.IntType(8)), False)
 
     def _multiply_add(self, x: ir.Value, y: ir.Value, total: ir.Value) -> ir.Value:
         if not self.dtype.is_float:
@@ -197,6 +216,22 @@ class _TileBody:
     def _place(self, scratch: ir.Value, i: int, j: int) -> ir.Value:
         place = I64(i * self.plan.width + j * self.plan.lanes)
         return self.b.gep(scratch, [place], source_etype=self.vector.element)
+
+
+def known_here(module: ir.Module, function: ir.Function) -> ir.Function:
+    """Return a function as a module may call it: declared, if another module defines it."""
+    if function.module is module:
+        return function
+    declared = module.globals.get(function.name)
+    return declared or ir.Function(module, function.function_type, function.name)
+
+
+def prefetch(b: ir.IRBuilder, place: ir.Value, write: bool) -> None:
+    """Ask for a line of memory, to be read or written soon."""
+    kind = ir.FunctionType(ir.VoidType(), [POINTER, I32, I32, I32])
+    name = "llvm.prefetch.p0"
+    fetch = b.module.globals.get(name) or ir.Function(b.module, kind, name)
+    b.call(fetch, [place, I32(int(write)), I32(3), I32(1)])
 
 
 def masked_load(

@@ -84,15 +84,18 @@ class Library:
         self._addresses: dict[str, int] = {}
 
     @classmethod
-    def from_object(cls, object_code: bytes) -> Library:
-        """Load object code that :func:`build` returned.
+    def from_object(cls, *object_codes: bytes) -> Library:
+        """Load object code that :func:`build` returned, of one module or of several together.
 
         Raises:
             RuntimeError: it is not object code of this machine; the message is LLVM's.
         """
         name = f"thalweg.{next(_numbers)}"
         with interrupts_held():
-            builder = llvm.JITLibraryBuilder().add_object_img(object_code).add_current_process()
+            builder = llvm.JITLibraryBuilder()
+            for code in object_codes:
+                builder.add_object_img(code)
+            builder.add_current_process()
             return cls(name, builder.link(_engine(), name))
 
     def address(self, name: str) -> int:

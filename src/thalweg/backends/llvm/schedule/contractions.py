@@ -134,6 +134,7 @@ def make_plan(kernel: Kernel, stored: Stored, lanes: int, registers: int, thread
             Axis(c, size[c], a_steps[c], b_steps[c], out.get(c, 0)) for c in labels if size[c] != 1
         ]
 
+    updates = any(b.place == "input" for _, b in kernel.stores)
     test = mergeable(kernel, spec[2], stored)
     one = Axis("", 1, 0, 0, 0)
     ms, ns = _merged(axes(rows), test), _merged(axes(columns), test)
@@ -141,17 +142,24 @@ def make_plan(kernel: Kernel, stored: Stored, lanes: int, registers: int, thread
     n = _take_lanes(ns) if ns else one
     k = ks.pop() if ks else one
 
-    def plan_with(m: Axis) -> Plan:
-        outer = axes(batch) + [x for x in ms if x is not m] + ns
+    def plan_with(m: Axis, over: Axis | None = None) -> Plan:
+        outer = axes(batch) + [x for x in ms if x is not m and x is not over] + ns
         outer.sort(key=lambda x: -x.c)
-        return Plan(left[0], right[0], left[1], right[1], outer, m, n, k, ks, lanes)
+        return Plan(left[0], right[0], left[1], right[1], outer, m, n, k, ks, lanes, over=over)
 
-    plan = _with_best_rows([plan_with(m) for m in reversed(ms or [one])], registers, threads)
+    plans = [plan_with(m) for m in reversed(ms or [one])]
+    if anchor.dtype.is_float and not updates:
+        plans += [plan_with(m, over) for over, m in zip(ms, ms[1:], strict=False)
+                  if 2 * m.size <= HIGHEST]  # fmt: skip
+    plan = _with_best_rows(plans, registers, threads)
     plan.pack_axes = [x for x in plan.outer if x.b]
-    plan.updates = any(b.place == "input" for _, b in kernel.stores)
+    plan.updates = updates
     plan.order = _order(plan)
     if anchor.dtype.is_float:
-        _cut(plan)
+        if plan.streamed:
+            _cut_stream(plan)
+        else:
+            _cut(plan)
     plan.copied = _worth_copying(plan)
     return plan
 
@@ -161,15 +169,52 @@ def _with_best_rows(plans: list[Plan], registers: int, threads: int) -> Plan:
     best: tuple[float, Plan] | None = None
     for plan in plans:
         plan.packed = _worth_packing(plan)
+        plan.streamed = _is_streamed(plan)
         cost = _choose_tile(plan, registers, threads)
+        if plan.streamed:  # every row of tiles reads all of B from far memory
+            passes = plan.blocks * math.prod(x.size for x in plan.outer if not x.b)
+            cost += FAR_LINE * passes * _footprint_of_b(plan) / LINE / threads
         if best is None or cost < 0.85 * best[0]:
             best = (cost, plan)
     assert best is not None
     return best[1]
 
 
+LINE, FAR_LINE = 64, 12  # bytes of a line of cache, and cycles to bring one from far memory
 NEAR_CACHE = 1 << 20  # bytes of a core's second cache that operands may fill
 SHORTEST = 192  # multiply-adds into a tile that are worth loading and storing it
+
+
+def _footprint_of_b(plan: Plan) -> int:
+    loops = [*(x for x in plan.outer if x.b), plan.n, plan.k, *plan.all_taps]
+    return _footprint(plan, "b", loops)
+
+
+def _is_streamed(plan: Plan) -> bool:
+    """Whether tiles read B itself, from far memory: a large weight meets few examples."""
+    rows = plan.height * math.prod(x.size for x in plan.outer if not x.b)
+    few = rows <= FEW_ROWS and not plan.packed and plan.n.b == 1
+    return few and _footprint_of_b(plan) > NEAR_CACHE
+
+
+FEW = 1 << 19  # bytes of partial sums that cost little
+FEW_ROWS = 64  # rows of A; more read parts of B again
+SLAB = 1 << 16  # bytes of B that all panels read before the next ones
+
+
+def _cut_stream(plan: Plan) -> None:
+    """Cut the sum so that a large B is read in the order in which it lies in memory.
+
+    Panel by panel, each line would be far from the one before it; so all panels do a few steps of k
+    before the next ones, and their partial sums wait.
+    """
+    row = plan.n.size * plan.align
+    if plan.panels == 1 or plan.height * row > FEW:
+        return
+    plan.chunks, plan.taps, plan.order = plan.taps, [], "panels"
+    plan.block = max(16, SLAB // row // 8 * 8)
+    if plan.block >= plan.k.size:
+        plan.block = 0
 
 
 def _footprint(plan: Plan, which: str, loops: list[Axis]) -> int:
@@ -191,11 +236,11 @@ def _order(plan: Plan) -> str:
     shared = bool(plan.outer) and not any(x.b for x in plan.outer) and not plan.updates
     if shared and _footprint(plan, "b", [plan.n, *summed]) > NEAR_CACHE:
         return "outer"
-    rows_first = plan.updates or plan.m.size > plan.n.size
+    rows_first = plan.updates or plan.height > plan.n.size
     return "panels" if rows_first and not plan.taps else "blocks"
 
 
-NEAREST, FEW = 1 << 15, 1 << 19  # bytes of a first cache; of partial sums that cost little
+NEAREST = 1 << 15  # bytes of a first cache
 
 
 def _cut(plan: Plan) -> None:
@@ -215,7 +260,7 @@ def _cut(plan: Plan) -> None:
             slab = _footprint(plan, "b", [plan.n, *summed])
             other = plan.rows * math.prod(x.size for x in summed) * plan.align
         else:
-            inside = [*plan.outer, plan.m] if plan.order == "outer" else [plan.m]
+            inside = [*plan.outer, *plan.row_axes] if plan.order == "outer" else plan.row_axes
             slab = _footprint(plan, "a", [*inside, *summed])
             if plan.panels == 1 or _footprint(plan, "a", [*inside, plan.k]) > NEAR_CACHE:
                 slab = 0  # A is read once, or too large whatever the part
@@ -291,7 +336,7 @@ def _worth_packing(plan: Plan) -> bool:
     if plan.n.b != 1:
         return True
     far = plan.k.b * plan.align >= 256 and plan.k.size >= 64
-    again = plan.m.size * math.prod(x.size for x in plan.outer if not x.b)
+    again = plan.height * math.prod(x.size for x in plan.outer if not x.b)
     return far and again >= 128
 
 
@@ -307,7 +352,7 @@ def _worth_copying(plan: Plan) -> bool:
     against 160 GFLOP/s.
     """
     depth = plan.block or plan.k.size
-    far = plan.m.a == 1 and plan.k.a * plan.align >= 1024 and depth >= 64
+    far = plan.m.a == 1 and plan.over is None and plan.k.a * plan.align >= 1024 and depth >= 64
     fits = plan.rows * depth * plan.align <= 2 * NEAREST and not plan.taps
     return far and fits and plan.order == "panels" and plan.panels >= FEWEST
 
@@ -342,6 +387,9 @@ def _better_swapped(
     return out[wide[-1]] == 1 and left[2][wide[-1]] == 1
 
 
+HIGHEST = 28  # rows of a register tile
+
+
 def _choose_tile(plan: Plan, registers: int, threads: int) -> float:
     """Set the register tile that needs the fewest cycles, and return them: a count of the ports.
 
@@ -350,18 +398,25 @@ def _choose_tile(plan: Plan, registers: int, threads: int) -> float:
     """
     best: tuple[float, int, int] | None = None
     vectors = -(-plan.n.size // plan.lanes)
-    for v in range(1, min(4, vectors) + 1):
-        for r in range(1, min(plan.m.size, 28) + 1):
+    heights = range(1, min(plan.m.size, HIGHEST) + 1)
+    if plan.over is not None:
+        most = min(plan.height, HIGHEST)
+        heights = range(plan.m.size, most + 1, plan.m.size)
+    widest = 4 if plan.height > 1 else 8  # a single row needs eight running sums
+    for v in range(1, min(widest, vectors) + 1):
+        for r in heights:
             if r * v + v + 1 > registers:
                 break
-            cost = _cost(plan.m.size, vectors, r, v, plan, threads)
+            cost = _cost(plan.height, vectors, r, v, plan, threads)
             if best is None or (cost, -r * v) < (best[0], -best[1] * best[2]):
                 best = (cost, r, v)
     assert best is not None
     plan.rows, plan.vectors = best[1], best[2]
+    plan.whole = plan.rows // plan.m.size
     return best[0]
 
 
+ALONE = 20_000  # cycles that are not worth a second thread
 NEAR = 1 << 15  # bytes of a panel that stay in the first cache beside rows of A
 
 
@@ -389,7 +444,7 @@ def _cost(m: int, vectors: int, r: int, v: int, plan: Plan, threads: int) -> flo
     largest = tile(r, v)
     variants = (1 + bool(last)) * (1 + bool(rest))
     total = work * outer * (0.97 + 0.03 * variants)  # each further tile shape is compiled
-    share = math.ceil(tiles / threads) / tiles
+    share = math.ceil(tiles / threads) / tiles if total > ALONE else 1.0
     return max(total * share, largest)
 
 
@@ -402,8 +457,9 @@ def describe(plan: Plan, names: Sequence[str] = ()) -> str:
     packed += f" by {plan.group * plan.rows} rows" if plan.group else ""
     parts = f" in {plan.parts} parts" if plan.parts > 1 else ""
     outer = f"for {loops} " if loops else ""
+    height = "*".join(str(x.size) for x in plan.row_axes)
     summed = f" over {taps}" if taps else ""
     return (
-        f"{outer}C[{plan.m.size},{plan.n.size}] = A[{plan.m.size},{plan.k.size}] "
+        f"{outer}C[{height},{plan.n.size}] = A[{height},{plan.k.size}] "
         f"B[{plan.k.size},{plan.n.size}]{summed}, tile {plan.rows}x{plan.width}{packed}{parts}"
     )

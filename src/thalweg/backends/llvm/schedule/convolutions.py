@@ -69,9 +69,10 @@ def _single_window(node: Node, starts: Shape, shape: Shape) -> Node | None:
     rest = {k: tuple(v for i, v in enumerate(a[k]) if i != place)
             for k in ("axes", "sizes", "strides", "dilations")}  # fmt: skip
     if rest["axes"]:
-        inner = tuple(source.shape[d] if e == d else n for e, n in enumerate(node.shape))
+        places = a["sizes"][place]
+        inner = tuple(places if e == d else n for e, n in enumerate(node.shape))
         begun = tuple(0 if e == d else n for e, n in enumerate(starts))
-        wanted = tuple(source.shape[d] if e == d else n for e, n in enumerate(shape))
+        wanted = tuple(places if e == d else n for e, n in enumerate(shape))
         source = _gathered(OVERLAP_ADD(source, shape=inner, **rest), begun, wanted)
     else:
         for e, (first, n) in enumerate(zip(starts, shape, strict=True)):

@@ -219,7 +219,9 @@ def split_reductions(graph: Graph) -> Graph:
         if node.op.kind != "reduction" or node.op.name in ("any", "all"):
             return node
         source, axes = node.inputs[0], node.attrs["axes"]
-        if len(axes) != source.rank or source.size <= 8192:
+        if len(axes) != source.rank:
+            return _split_columns(node)
+        if source.size <= 8192:
             return node
         shape = source.shape
         if source.rank == 1:
@@ -235,6 +237,28 @@ def split_reductions(graph: Graph) -> Graph:
         return outer
 
     return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
+
+
+FEW_COLUMNS, LONG = 256, 1 << 17  # columns that few threads share; elements worth two stages
+
+
+def _split_columns(node: Node) -> Node:
+    """Reduce long columns of a narrow table, such as the sums of channels, part by part."""
+    source, axes = node.inputs[0], node.attrs["axes"]
+    kept = [n for d, n in enumerate(source.shape) if d not in axes]
+    narrow = source.rank - 1 not in axes and math.prod(kept) <= FEW_COLUMNS
+    if not narrow or 0 not in axes or source.size < LONG:
+        return node
+    if node.op.name not in ("sum", "prod", "max", "min"):
+        return node
+    first, rest = source.shape[0], source.shape[1:]
+    parts = next((p for p in range(min(first, 64), 1, -1) if first % p == 0), 1)
+    if parts == 1:
+        return node
+    source = OPS["reshape"](source, shape=(parts, first // parts, *rest))
+    inner = node.op(source, axes=tuple(d + 1 for d in axes), keepdims=False)
+    outer = node.op(inner, axes=(0,), keepdims=False)
+    return OPS["reshape"](outer, shape=node.shape) if node.attrs["keepdims"] else outer
 
 
 _OF_NOTHING = {"sum": 0, "prod": 1, "any": 0, "all": 1}
