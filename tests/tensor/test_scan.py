@@ -191,3 +191,55 @@ def test_bad_use() -> None:
 
     with pytest.raises(TraceError, match="assigns"):
         tw.scan(assigns, x, x)
+
+
+EQUAL_RESULTS = {  # a carry that turns out to be a stacked row, once the body is simplified
+    "same": lambda h, x: (h + x, h + x),
+    "turned": lambda h, x: (h + x, x + h),
+    "shared": lambda h, x: (h + x, tw.exp(h + x) / tw.sum(tw.exp(h + x))),
+    "softmax": lambda h, x: (tw.softmax(h + x), h),
+    "fixed": lambda h, x: (h, h * x),
+}
+
+
+@pytest.mark.parametrize("name", EQUAL_RESULTS)
+def test_results_that_turn_out_equal(name: str) -> None:
+    """Values and gradients of a compiled loop are those of the eager one."""
+
+    def run(h: Any, x: Any) -> Any:
+        last, rows = tw.scan(EQUAL_RESULTS[name], h, x)
+        return tw.sum(tw.sin(last)) + tw.sum(tw.cos(rows))
+
+    def both(h: Any, x: Any) -> Any:
+        return (run(h, x), *tw.grad(run, (0, 1))(h, x), *tw.scan(EQUAL_RESULTS[name], h, x))
+
+    h, x = _draw(3), _draw(5, 3)
+    for got, want in zip(tw.compile(both)(h, x), both(h, x), strict=True):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), atol=1e-12)
+
+
+def test_two_carries_that_turn_out_equal() -> None:
+    def run(h: Any, x: Any) -> Any:
+        return tw.scan(lambda c, r: ((c[0] + r, r + c[0]), c[0] + r), (h, h), x)
+
+    (a, b), rows = tw.compile(run)(_draw(3), _draw(5, 3))
+    (c, d), wanted = run(_draw(3), _draw(5, 3))
+    for got, want in ((a, c), (b, d), (rows, wanted)):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), atol=1e-12)
+
+
+def test_softmax_of_outer_tensors_inside_a_loop() -> None:
+    """Rules of custom gradients read their arguments, which the loop replaces."""
+
+    def loss(w: Any) -> Any:
+        step = lambda h, x: (h, tw.softmax((h + x) @ w))  # noqa: E731
+        return tw.sum(tw.scan(step, tw.zeros((2, 4), dtype="float64"), _draw(3, 2, 4))[1] ** 2)
+
+    w = _draw(4, 4)
+    numbers = np.zeros((4, 4))
+    for place in np.ndindex(4, 4):
+        step = np.zeros((4, 4))
+        step[place] = 1e-6
+        numbers[place] = (loss(w + step) - loss(w - step)).item() / 2e-6
+    np.testing.assert_allclose(tw.grad(loss)(w).numpy(), numbers, atol=1e-8)
+    np.testing.assert_allclose(tw.compile(tw.grad(loss))(w).numpy(), numbers, atol=1e-8)

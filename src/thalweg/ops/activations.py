@@ -150,11 +150,11 @@ def softmax(x: Node, axis: int = -1) -> Node:
 def softmax_of(value: Node, x: Node, axis: int) -> Node:
     """The softmax of ``x`` with its gradient, for which nothing but the result is kept."""
 
-    def rule(g: Node, _: Node) -> list[Node]:
+    def rule(g: Node, _: Node, value: Node) -> list[Node | None]:
         inner = r.sum(e.multiply(g, value), axis, keepdims=True)
-        return [e.multiply(value, e.subtract(g, inner))]
+        return [e.multiply(value, e.subtract(g, inner)), None]
 
-    return custom(value, [x], rule)
+    return custom(value, [x, value], rule)
 
 
 def log_softmax(x: Node, axis: int = -1) -> Node:

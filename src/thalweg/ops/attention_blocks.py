@@ -83,10 +83,15 @@ def in_blocks(query: Node, key: Node, value: Node, mask: Node | None, causal: bo
     blocks = _Blocks(key.shape[1], mask, causal)
     result, sums = _forward(blocks, query, key, value)
 
-    def backward(g: Node, query: Node, key: Node, value: Node, *_: Node) -> Sequence[Node | None]:
-        return _backward(blocks, g, (query, key, value), result, sums)
+    def backward(
+        g: Node, query: Node, key: Node, value: Node, result: Node, sums: Node, *mask: Node
+    ) -> Sequence[Node | None]:
+        own = _Blocks(key.shape[1], mask[0] if mask else None, causal)
+        found = _backward(own, g, (query, key, value), result, sums)
+        return [*found, *([None] * (2 + len(mask)))]
 
-    return custom(result, [query, key, value], backward)
+    masks = [] if mask is None else [mask]
+    return custom(result, [query, key, value, result, sums, *masks], backward)
 
 
 def _forward(blocks: _Blocks, query: Node, key: Node, value: Node) -> tuple[Node, Node]:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from thalweg.errors import ArgumentError, ShapeError
 from thalweg.errors import where as at
@@ -24,15 +27,28 @@ Padding = int | str | Sequence[int] | Sequence[Sequence[int]]
 _WINDOW, _PLACE = "ABCDEFGH", "IJKLMNOP"  # labels of the two axes of each window
 
 
+def is_whole(value: object, least: int) -> bool:
+    """Whether a value is a whole number from ``least`` on; True and False are none.
+
+    >>> is_whole(2, 1), is_whole(2.0, 1), is_whole(True, 1), is_whole(0, 1)
+    (True, False, False, False)
+    """
+    return (
+        isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least
+    )
+
+
 def per_axis(value: Sizes, rank: int, name: str, what: str, least: int = 1) -> Shape:
     """Return one number for each spatial axis."""
-    numbers = (value,) * rank if isinstance(value, int) else tuple(value)
-    if len(numbers) != rank or any(n < least for n in numbers):
+    numbers: tuple[Any, ...] = (
+        tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
+    )
+    if len(numbers) != rank or not all(is_whole(n, least) for n in numbers):
         raise ArgumentError(
             f"{name}: {what} is {value!r}; wanted a whole number from {least} on, or {rank} of "
             f"them, one for each spatial axis. {at()}"
         )
-    return numbers
+    return tuple(int(n) for n in numbers)
 
 
 def padding_pairs(
@@ -48,26 +64,27 @@ def padding_pairs(
             total = max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
             pairs.append((total // 2, total - total // 2))
         return pairs
-    if isinstance(padding, int):
-        pairs = [(padding, padding)] * rank
-    elif isinstance(padding, str):
+    given: Any = padding if isinstance(padding, (tuple, list)) else (padding,) * rank
+    found = [tuple(p) if isinstance(p, (tuple, list)) else (p, p) for p in given]
+    if len(found) != rank or any(
+        len(pair) != 2 or not all(is_whole(n, 0) for n in pair) for pair in found
+    ):
         raise ArgumentError(
-            f"{name}: padding {padding!r} is unknown; use 'same', 'valid' or numbers. {at()}"
+            f"{name}: padding is {padding!r}; wanted 'same', 'valid', a whole number from 0 on, or "
+            f"{rank} numbers or pairs (before, after), one for each spatial axis. {at()}"
         )
-    else:
-        pairs = [(p, p) if isinstance(p, int) else (p[0], p[1]) for p in padding]
-    if len(pairs) != rank or any(n < 0 for pair in pairs for n in pair):
-        raise ArgumentError(
-            f"{name}: padding {padding!r} must be 'same', 'valid', a number from 0 on, or {rank} "
-            f"numbers or pairs (before, after), one for each spatial axis. {at()}"
-        )
-    return pairs
+    return [(int(low), int(high)) for low, high in found]
 
 
 def check_window(
     spatial: Shape, pairs: Sequence[tuple[int, int]], sizes: Shape, dilations: Shape, name: str
 ) -> None:
-    """Raise a ShapeError where a window is larger than the padded input."""
+    """Raise a ShapeError where a window is larger than the padded input, or has no elements."""
+    if not all(sizes):
+        raise ShapeError(
+            f"{name}: the kernel has the shape {tuple(sizes)}; every axis needs at least one "
+            f"element. {at()}"
+        )
     for n, (low, high), k, d in zip(spatial, pairs, sizes, dilations, strict=True):
         if n + low + high < (k - 1) * d + 1:
             raise ShapeError(
@@ -87,20 +104,26 @@ def pad_spatial(
     return mv.pad(x, widths, "constant" if mode == "zeros" else mode, value)
 
 
-def _check(x: Node, weight: Node, groups: int, channels: int, name: str) -> int:
-    """Return the number of spatial axes, or raise."""
+def _check(x: Node, weight: Node, groups: int, side: int, name: str) -> int:
+    """Return the number of spatial axes, or raise; ``side`` as for ``_grouped``."""
     rank = weight.rank - 2
+    if not is_whole(groups, 1):
+        raise ArgumentError(
+            f"{name}: groups is {groups!r}; wanted a whole number from 1 on. {at()}"
+        )
     if rank < 1 or x.rank != weight.rank:
         raise ShapeError(
             f"{name}: got an input of shape {x.shape} and a weight of shape {weight.shape}; wanted "
             f"(batch, ...spatial, channels) and (...kernel, channels, channels): the same number "
             f"of axes, at least 3. {at()}"
         )
-    if groups < 1 or x.shape[-1] != channels:
+    channels = weight.shape[-2] * (groups if side else 1)
+    if x.shape[-1] != channels:
         first = x.shape[1] == channels
         hint = (
-            "; the channels seem to come first: give channels_first=True, or move that axis "
-            "to the end" if first else ""
+            "; the channels seem to come first: give channels_first=True, or move them with "
+            "thalweg.moveaxis(x, 1, -1)" if first else
+            "; change the input, the weight or groups"
         )  # fmt: skip
         raise ShapeError(
             f"{name}: the input {x.shape} has {x.shape[-1]} channels in its last axis, the weight "
@@ -131,7 +154,7 @@ def conv(
         y = conv(mv.moveaxis(x, 1, -1), weight, stride, padding, dilation, groups, padding_mode)
         return mv.moveaxis(y, -1, 1)
     x, weight = operands(x, weight, name="conv")
-    rank = _check(x, weight, groups, weight.shape[-2] * max(groups, 1), "conv")
+    rank = _check(x, weight, groups, 1, "conv")
     outputs = weight.shape[-1]
     if outputs % groups:
         raise ShapeError(
@@ -188,7 +211,7 @@ def conv_transpose(
         return mv.moveaxis(y, -1, 1)
     name = "conv_transpose"
     x, weight = operands(x, weight, name=name)
-    rank = _check(x, weight, groups, weight.shape[-2], name)
+    rank = _check(x, weight, groups, 0, name)
     if weight.shape[-2] % groups:
         raise ShapeError(
             f"{name}: {weight.shape[-2]} channels cannot be divided among groups={groups}. {at()}"
@@ -198,6 +221,11 @@ def conv_transpose(
     crop = per_axis(padding, rank, name, "padding", 0)
     extra = per_axis(output_padding, rank, name, "output_padding", 0)
     spatial, sizes, outputs = x.shape[1:-1], weight.shape[:-2], weight.shape[-1] * groups
+    if not all(spatial + sizes):
+        raise ShapeError(
+            f"{name}: got an input of shape {x.shape} and a weight of shape {weight.shape}; every "
+            f"spatial axis and every axis of the kernel needs at least one element. {at()}"
+        )
     if any(p >= max(s, d) for p, s, d in zip(extra, strides, dilations, strict=True)):
         raise ArgumentError(
             f"{name}: output_padding {output_padding!r} must be smaller than the stride "
@@ -222,8 +250,11 @@ def conv_transpose(
 def _cropped(y: Node, crop: Shape, extra: Shape, grown: Shape, name: str) -> Node:
     """Leave out ``crop`` on both sides of each spatial axis, but ``extra`` less at the end."""
     final = [n - 2 * p + e for n, p, e in zip(grown, crop, extra, strict=True)]
-    if min(final) < 0:
-        raise ShapeError(f"{name}: padding {crop} leaves nothing of the size {grown}. {at()}")
+    if min(final) < 1:
+        raise ShapeError(
+            f"{name}: padding {crop} leaves nothing of the size {grown}; use less padding, or a "
+            f"larger kernel. {at()}"
+        )
     for axis, (n, p, size) in enumerate(zip(grown, crop, final, strict=True), 1):
         if p + size > n:
             widths = [(0, p + size - n if d == axis else 0) for d in range(y.rank)]
@@ -249,6 +280,6 @@ def taps(x: Node, sizes: Shape, strides: Shape, dilations: Shape) -> list[Node]:
 
 
 __all__ = [
-    "Padding", "Sizes", "check_window", "conv", "conv_transpose", "pad_spatial",
+    "Padding", "Sizes", "check_window", "conv", "conv_transpose", "is_whole", "pad_spatial",
     "padding_pairs", "per_axis", "taps",
 ]  # fmt: skip

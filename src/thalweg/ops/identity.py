@@ -75,8 +75,8 @@ def checkpoint(
     """
     inside = _frontier(y, since)
 
-    def backward(g: Node, *_: Node) -> Sequence[Node | None]:
-        fresh = [BARRIER(n, serial=next(_serial)) for n in inside]
+    def backward(g: Node, *given: Node) -> Sequence[Node | None]:
+        fresh = [BARRIER(n, serial=next(_serial)) for n in given]
         again = substitute([y], {id(n): f for n, f in zip(inside, fresh, strict=True)})[0]
         return differentiate(again, g, fresh)
 

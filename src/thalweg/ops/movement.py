@@ -287,6 +287,8 @@ def _pad_axis(x: Node, axis: int, before: int, after: int, mode: str) -> Node:
         raise ArgumentError(
             f"pad: mode {mode!r} is unknown; use constant, reflect, edge or wrap. {at()}"
         )
+    if not before and not after:
+        return x
     if max(before, after) > limit or n == 0:
         raise ShapeError(f"pad: {mode} by {(before, after)} is too wide for size {n}. {at()}")
     if mode == "reflect":

@@ -11,7 +11,7 @@ import numpy as np
 
 from thalweg.errors import ArgumentError, ShapeError
 from thalweg.errors import where as at
-from thalweg.graph.dtype import DType, int32
+from thalweg.graph.dtype import DType, bool_, int32
 from thalweg.graph.node import Node
 from thalweg.graph.shape import Shape
 from thalweg.ops import elementwise as e
@@ -22,6 +22,7 @@ from thalweg.ops.convolution import (
     Padding,
     Sizes,
     check_window,
+    is_whole,
     pad_spatial,
     padding_pairs,
     per_axis,
@@ -29,7 +30,7 @@ from thalweg.ops.convolution import (
 )
 from thalweg.ops.creation import IOTA
 from thalweg.ops.identity import custom
-from thalweg.ops.record import CONSTANT, OPS, as_float, cast_node
+from thalweg.ops.record import CONSTANT, OPS, as_float, cast_node, require
 from thalweg.ops.windows import OVERLAP_ADD, count
 
 Counts = np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -41,6 +42,11 @@ def _spatial_rank(x: Node, name: str) -> int:
         raise ShapeError(
             f"{name}: got shape {x.shape}; wanted (batch, ...spatial, channels), at least "
             f"3 axes. {at()}"
+        )
+    if not all(x.shape[1:-1]):
+        raise ShapeError(
+            f"{name}: got shape {x.shape}, in which a spatial axis has no elements; wanted at "
+            f"least one in each. {at()}"
         )
     return x.rank - 2
 
@@ -63,6 +69,12 @@ def _pool_shape(
     spatial = x.shape[1:-1]
     pairs = padding_pairs(padding, spatial, sizes, strides, dilations, name)
     check_window(spatial, pairs, sizes, dilations, name)
+    for pair, k, d in zip(pairs, sizes, dilations, strict=True):
+        if max(pair) > ((k - 1) * d + 1) // 2:  # else a window may lie in the padding alone
+            raise ArgumentError(
+                f"{name}: padding by {pair} is more than half of a window of {(k - 1) * d + 1} "
+                f"elements; use less padding or a larger size. {at()}"
+            )
     more = [0] * rank
     if ceil:
         for i, (n, (low, high), k, s, d) in enumerate(
@@ -88,6 +100,7 @@ def max_pool(
     if channels_first:
         y = max_pool(mv.moveaxis(x, 1, -1), size, stride, padding, dilation, ceil_mode)
         return mv.moveaxis(y, -1, 1)
+    require(x, x.dtype is not bool_, "max_pool", "a number type")
     sizes, strides, dilations, pairs, more = _pool_shape(
         x, size, stride, padding, dilation, ceil_mode, "max_pool"
     )
@@ -256,6 +269,13 @@ def _interpolation(n: int, m: int, align_corners: bool) -> Matrix:
     return matrix
 
 
+def _check_factor(factor: int, name: str) -> None:
+    if not is_whole(factor, 1):
+        raise ArgumentError(
+            f"{name}: factor is {factor!r}; wanted a whole number from 1 on. {at()}"
+        )
+
+
 def pixel_shuffle(x: Node, factor: int, channels_first: bool = False) -> Node:
     """Channels spread over space: ``(n, h, w, c * f * f)`` becomes ``(n, h * f, w * f, c)``.
 
@@ -263,7 +283,8 @@ def pixel_shuffle(x: Node, factor: int, channels_first: bool = False) -> Node:
     """
     if channels_first:
         return mv.moveaxis(pixel_shuffle(mv.moveaxis(x, 1, -1), factor), -1, 1)
-    if x.rank != 4 or factor < 1 or x.shape[-1] % (factor * factor):
+    _check_factor(factor, "pixel_shuffle")
+    if x.rank != 4 or x.shape[-1] % (factor * factor):
         raise ShapeError(
             f"pixel_shuffle: got shape {x.shape} and factor {factor}; wanted (batch, height, "
             f"width, channels) with channels divisible by {factor * factor}. {at()}"
@@ -278,7 +299,8 @@ def pixel_unshuffle(x: Node, factor: int, channels_first: bool = False) -> Node:
     """Space folded into channels: the reverse of ``pixel_shuffle``."""
     if channels_first:
         return mv.moveaxis(pixel_unshuffle(mv.moveaxis(x, 1, -1), factor), -1, 1)
-    if x.rank != 4 or factor < 1 or x.shape[1] % factor or x.shape[2] % factor:
+    _check_factor(factor, "pixel_unshuffle")
+    if x.rank != 4 or x.shape[1] % factor or x.shape[2] % factor:
         raise ShapeError(
             f"pixel_unshuffle: got shape {x.shape}; wanted (batch, height, width, channels) with "
             f"height and width divisible by {factor}. {at()}"

@@ -58,6 +58,8 @@ def _read(data: Any, dtype: Any, foreign: bool) -> tuple[Array, DType]:
     try:
         exchanged = foreign and not hasattr(data, "__array__")
         array = np.from_dlpack(data) if exchanged else np.asarray(data)
+        if not array.dtype.isnative:  # from a file in network byte order
+            array = array.astype(array.dtype.newbyteorder("="))
     except ValueError as error:
         raise ShapeError(
             f"tensor: nested lists must have equal lengths at each level ({error}). {where()}"

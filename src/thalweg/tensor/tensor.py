@@ -368,6 +368,8 @@ def lift(value: Any) -> Any:
         value = np.asarray(value)
     if isinstance(value, np.ndarray):
         as_dtype(value.dtype)
+        if not value.dtype.isnative:  # from a file in network byte order
+            value = value.astype(value.dtype.newbyteorder("="))
         return leaf(value) if context.recorder is None else context.recorder.read_array(value)
     if isinstance(value, (list, tuple)):
         return type(value)(lift(v) for v in value)

@@ -225,3 +225,43 @@ def test_a_forked_process_trains_on() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+IDS = np.array([[1, 8, 3], [2, 3, 4]])
+STRUCTURED = {
+    "concatenate": lambda t: tw.concatenate([tw.ones((2, 3, 5), dtype="float64"),
+                                             tw.take(t, IDS, 0)], 2),
+    "product": lambda t: (lambda x: tw.concatenate([x @ x.swapaxes(1, 2), x], 2))(
+        tw.take(t, IDS, 0)),
+    "pad": lambda t: tw.pad(tw.take(t, IDS, 0), [(0, 0), (1, 2), (0, 0)]),
+    "cumulate": lambda t: tw.concatenate([tw.cumulative_sum(t, axis=1), t], 1),
+    "sort": lambda t: tw.concatenate([tw.sort(t, axis=1), tw.sort(t, axis=0)], 0),
+    "flip": lambda t: tw.concatenate([tw.flip(tw.take(t, IDS, 0), axis=1), tw.take(t, IDS, 0)], 1),
+    "column": lambda t: tw.take(t[-1:], np.array([0, 2, 2]), axis=1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_structured_results_go_into_parts_of_others(name: str) -> None:
+    """What is gathered or sorted is stored before it is copied beside something else."""
+    function = STRUCTURED[name]
+
+    def both(t: Any) -> Any:
+        return function(t), tw.grad(lambda t: tw.sum(tw.sin(function(t))))(t)
+
+    table = tw.tensor(np.random.default_rng(0).normal(size=(40, 8)))
+    for got, want in zip(tw.compile(both)(table), both(table), strict=True):
+        np.testing.assert_allclose(got.numpy(), want.numpy(), atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2048, 384, 160), (700, 900, 260), (3000, 500, 48),
+                                   (16, 4100, 515), (1, 3000, 700), (300, 2000, 520)], ids=str)  # fmt: skip
+@pytest.mark.parametrize("turned", [False, True])
+def test_products_that_no_cache_holds(shape: tuple[int, int, int], turned: bool) -> None:
+    """Rows in groups, rows copied, sums in parts, weights streamed: all the same product."""
+    m, k, n = shape
+    a, b = data(k, m) if turned else data(m, k), data(k, n, seed=1)
+    left = a.T if turned else a
+    product = tw.compile(lambda a, b: (tw.matrix_transpose(a) if turned else a) @ b)(a, b)
+    wanted = left.astype(np.float64) @ b
+    np.testing.assert_allclose(product.numpy(), wanted, atol=2e-5 * np.sqrt(k))

@@ -323,12 +323,13 @@ def _epilogue(
     one, light = plan.n.size == 1, len(kernel.members) <= 4
     with counted(b, I64(0), rows, 1, "row") as i:
         emitter.loops = list(variables)
+        first = b.add(starts[0], i)
         if plan.over is not None:
             size = I64(plan.m.size)
-            emitter.loops[position(plan.over)] = b.add(starts[0], b.udiv(i, size))
-            emitter.loops[at_m] = b.urem(i, size)
-        elif at_m is not None:
-            emitter.loops[at_m] = b.add(starts[0], i)
+            emitter.loops[labels.index(plan.over.labels[-1])] = b.add(starts[0], b.udiv(i, size))
+            first = b.urem(i, size)
+        if at_m is not None:
+            emitter.loops[at_m] = first
         emitter.forget()
 
         def body(j: ir.Value) -> None:

@@ -6,6 +6,7 @@ C[m, n] = sum over taps and k of A_tap[m, k] * B_tap[k, n], with all sizes and s
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -149,7 +150,7 @@ def make_plan(kernel: Kernel, stored: Stored, lanes: int, registers: int, thread
 
     plans = [plan_with(m) for m in reversed(ms or [one])]
     if anchor.dtype.is_float and not updates:
-        plans += [plan_with(m, over) for over, m in zip(ms, ms[1:], strict=False)
+        plans += [plan_with(m, over) for over, m in itertools.pairwise(ms)
                   if 2 * m.size <= HIGHEST]  # fmt: skip
     plan = _with_best_rows(plans, registers, threads)
     plan.pack_axes = [x for x in plan.outer if x.b]

@@ -405,13 +405,13 @@ def kernel_reads(
                 yield i, None
         elif kernel.kind == "fill":
             continue
+        elif kernel.part is not None and stored(member):
+            yield member, identity_index(member.shape)
         elif member.op.kind == "structured":
             for i in member.inputs:
                 found = resolve(i, identity_index(i.shape), stored)
                 assert found is not None, i
                 yield found[0], None
-        elif kernel.part is not None and stored(member):
-            yield member, identity_index(member.shape)
         else:
             stack.append((member, member_index(kernel, member)))
     while stack:

@@ -43,7 +43,8 @@ def prune(graph: Graph) -> Graph:
         taken = [n for n in order if n.op is PART and n.inputs[0] is node]
         slim, kept = _slim(node, {n.attrs["index"] for n in taken})
         done.add(id(slim))
-        new = {id(n): _result(slim, kept, n) for n in taken}
+        parts: dict[int, Node] = {}  # each result is taken once
+        new = {id(n): _result(slim, kept, n, parts) for n in taken}
         graph = Graph(graph.inputs, substitute(graph.outputs, new), graph.aliases)
         done |= {id(n) for n in scans(graph) if n.attrs["body"] is slim.attrs["body"]}
 
@@ -69,16 +70,22 @@ def _slim(node: Node, taken: set[int]) -> tuple[Node, dict[int, int]]:
     return with_body(node, inner, tuple(node.inputs[i] for i in stays), xs=rows), kept
 
 
-def _result(node: Node, kept: dict[int, int], old: Node) -> Node:
+def _result(node: Node, kept: dict[int, int], old: Node, parts: dict[int, Node]) -> Node:
     """Return what stands for a result: a last carry that is also stacked is the last row."""
     index, carries = old.attrs["index"], node.attrs["carries"]
+
+    def result(i: int) -> Node:
+        if i not in parts:
+            parts[i] = part(node, i)
+        return parts[i]
+
     if index < carries:
         follower = follows(node.attrs["body"], carries, index)
         if follower is not None:
-            stack = part(node, follower)
+            stack = result(follower)
             last = 0 if node.attrs["reverse"] else node.attrs["length"] - 1
             return mv.reshape(mv.narrow(stack, 0, last, 1), old.shape)
-    return part(node, kept[index])
+    return result(kept[index])
 
 
 def follows(body: Graph, carries: int, index: int) -> int | None:
