@@ -80,6 +80,36 @@ def test_any_convolution(data: st.DataObject) -> None:
     agree(loss, draw(number(1, 2), *shape, inner * groups), draw(*kernel, inner, outer * groups))
 
 
+WIDE = [  # batch, spatial shape, channels, outputs, kernel, stride, padding, dilation, groups
+    (8, (8, 8), 20, 30, (3, 3), 1, 1, 1, 1), (5, (4, 4), 128, 96, (3, 3), 1, 1, 1, 1),
+    (3, (7, 7), 33, 65, (5, 5), 1, 2, 1, 1), (1, (4, 4), 96, 520, (3, 3), 1, 1, 1, 1),
+    (4, (5, 4), 27, 58, (2, 1), (2, 1), [(0, 1), (1, 0)], 1, 1),
+    (3, (5, 6), 44, 134, (2, 3), (3, 2), [(0, 1), (2, 1)], (2, 1), 2),
+    (2, (14, 14), 16, 32, (4, 4), 2, 1, 1, 1), (4, (1, 1), 50, 33, (4, 4), 1, 3, 1, 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("case", WIDE, ids=str)
+def test_wide_convolution(case: Any, threads: int) -> None:
+    """Zeros at borders left out, tiles of several rows of an image, weights streamed."""
+    settings.threads = threads
+    batch, shape, channels, outputs, kernel, stride, padding, dilation, groups = case
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    agree(lambda x, w: tw.sum(tw.sin(tw.conv(x, w, **options))),
+          draw(batch, *shape, channels), draw(*kernel, channels // groups, outputs))  # fmt: skip
+
+
+@pytest.mark.parametrize("case", [((1, 1), (7, 7), 1, 1), ((1, 5), (4, 3), 2, 1),
+                                  ((5, 1), (2, 3), 2, 2), ((1, 1, 2), (3, 2, 3), 1, 1)], ids=str)  # fmt: skip
+def test_single_windows_are_put_where_they_belong(case: Any) -> None:
+    """A transposed convolution of one position along an axis, as image generators begin."""
+    shape, kernel, stride, dilation = case
+    options = {"stride": stride, "dilation": dilation}
+    agree(lambda x, w: tw.sum(tw.sin(tw.conv_transpose(x, w, **options))),
+          draw(3, *shape, 10), draw(*kernel, 10, 20))  # fmt: skip
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("case", [(3, 2, 0, 1), (2, 2, 0, 1), (3, 1, 1, 2), (2, 3, 1, 1)], ids=str)
 def test_pooling(case: Any, width: str) -> None:

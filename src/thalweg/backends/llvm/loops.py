@@ -133,6 +133,24 @@ class Axis:
     c: int
 
 
+@dataclass(frozen=True)
+class Border:
+    """A summed loop that meets rows of zeros around A at some positions of an outer loop.
+
+    Row ``start + outer * step + summed * stride`` holds zeros unless it lies from ``low`` up to
+    ``high``: those terms of the sum are left out. ``place`` is the position of the loop in
+    ``outer``.
+    """
+
+    place: int
+    summed: Axis
+    start: int
+    step: int
+    stride: int
+    low: int
+    high: int
+
+
 @dataclass
 class Plan:
     """How one contraction runs.
@@ -171,6 +189,7 @@ class Plan:
     streamed: bool = False  # B comes from far memory, few times: it is asked for ahead
     updates: bool = False  # whether state is updated after each tile
     group: int = 0  # blocks of rows that all panels pass before the next ones, 0: all
+    border: Border | None = None
     copied: bool = False  # the rows of A that a tile reads are first copied beside each other
 
     @property

@@ -25,7 +25,7 @@ from thalweg.backends.llvm.codegen.machine import (
     register_type,
 )
 from thalweg.backends.llvm.codegen.tiles import LINE, Tiles, masked_load, prefetch
-from thalweg.backends.llvm.loops import Axis, Buffer, Kernel, Plan, identity_index, linear
+from thalweg.backends.llvm.loops import Axis, Border, Buffer, Kernel, Plan, identity_index, linear
 from thalweg.graph.dtype import DType
 
 
@@ -88,11 +88,23 @@ def _emit_tile(
         a, right = _moved(b, plan, part, a, right, packed is not None)
     if part is None:
         _prefetch(emitter, kernel, plan, loops, row, column)
-    read = plan
+    read, terms = plan, None
+    if plan.border is not None:
+        terms = _terms(b, plan.border, loops)
     if rows is not None:
         a, read = rows.of_block(a, number, block, panel, part), rows.plan
     with contextlib.ExitStack() as stack:
-        _run_tile(emitter, read, tiles, anchor.dtype, (block, panel), (a, right, scratch), part)
+        run = lambda *args: _run_tile(  # noqa: E731
+            emitter, read, tiles, anchor.dtype, (block, panel), args, part
+        )
+        if terms is None:
+            run(a, right, scratch)
+        elif tiles.counted_tap(plan) is None:
+            with b.if_then(_part_has_terms(b, plan, part, terms)):
+                run(a, right, scratch)
+        else:
+            a, right = _at_first_term(b, plan, a, right, terms[0], packed is not None)
+            run(a, right, scratch, b.sub(terms[1], terms[0]))
         if part is not None:
             stack.enter_context(b.if_then(b.icmp_signed("==", part, I64(plan.parts - 1))))
         _epilogue(emitter, kernel, plan, loops, (block, panel), (row, column), scratch)
@@ -185,6 +197,45 @@ def _moved(
     return a, right
 
 
+def _terms(
+    b: ir.IRBuilder, border: Border, loops: list[ir.Value]
+) -> tuple[ir.Value, ir.Value]:
+    """Return the first term of the sum that is not zero, and the end of these terms."""
+    row = b.add(I64(border.start), b.mul(loops[border.place], I64(border.step)))
+
+    def ceiling(limit: int) -> ir.Value:  # of the distance in terms; none below 0
+        rest = b.add(b.sub(I64(limit), row), I64(border.stride - 1))
+        rest = b.select(b.icmp_signed("<", rest, I64(0)), I64(0), rest)
+        return b.udiv(rest, I64(border.stride))
+
+    end, size = ceiling(border.high), I64(border.summed.size)
+    return ceiling(border.low), b.select(b.icmp_signed("<", end, size), end, size)
+
+
+def _part_has_terms(
+    b: ir.IRBuilder, plan: Plan, part: ir.Value | None, terms: tuple[ir.Value, ir.Value]
+) -> ir.Value:
+    """Return whether a part of the sum, which is one term of the border's loop, is not zero."""
+    assert plan.border is not None
+    assert part is not None
+    axes = [*plan.chunks, Axis("", plan.k_parts, 0, 0, 0)]
+    term = _outer_loops(b, axes, part)[plan.chunks.index(plan.border.summed)]
+    return b.and_(b.icmp_signed(">=", term, terms[0]), b.icmp_signed("<", term, terms[1]))
+
+
+def _at_first_term(
+    b: ir.IRBuilder, plan: Plan, a: ir.Value, right: ir.Value, first: ir.Value, packed: bool
+) -> tuple[ir.Value, ir.Value]:
+    """Return where the operands of a tile start when the terms before ``first`` are left out."""
+    assert plan.border is not None
+    tap = plan.border.summed
+    later = plan.taps[plan.taps.index(tap) + 1 :]
+    step = plan.k.size * math.prod(t.size for t in later) * plan.width if packed else tap.b
+    kind = memory_type(plan.a.dtype)
+    a = b.gep(a, [b.mul(first, I64(tap.a))], source_etype=kind)
+    return a, b.gep(right, [b.mul(first, I64(step))], source_etype=kind)
+
+
 LARGE = 1 << 19  # bytes of a buffer that no near cache holds
 
 
@@ -262,7 +313,7 @@ def _cases(full: int, last: int, number: ir.Value, count: int) -> list[tuple[int
 
 def _run_tile(
     emitter: Emitter, plan: Plan, tiles: Tiles, dtype: DType,
-    numbers: tuple[ir.Value, ir.Value], args: tuple[ir.Value, ir.Value, ir.Value],
+    numbers: tuple[ir.Value, ir.Value], args: tuple[ir.Value, ...],
     part: ir.Value | None,
 ) -> None:  # fmt: skip
     """Call the tile function for the sizes of this tile."""

@@ -45,23 +45,34 @@ class Tiles:
         inner = plan.k.size * plan.width  # of a packed tap
         key = (dtype, rows, vectors, masked, plan.lanes, plan.width, plan.m.a, depth, plan.k.a,
                step, taps, plan.packed and (not taps or inner), plan.parts > 1,
-               plan.streamed, plan.over and (plan.over.a, plan.m.size))  # fmt: skip
+               plan.streamed, plan.over and (plan.over.a, plan.m.size),
+               self.counted_tap(plan))  # fmt: skip
         if key not in self._made:
             self._made[key] = self._make(plan, dtype, rows, vectors, masked, step, depth)
         return known_here(self.module, self._made[key])
+
+    @staticmethod
+    def counted_tap(plan: Plan) -> int | None:
+        """Return the tap whose count the caller gives, since some of its terms are zeros."""
+        if plan.border is None or plan.border.summed not in plan.taps:
+            return None
+        return plan.taps.index(plan.border.summed)
 
     def _make(
         self, plan: Plan, dtype: DType, rows: int, vectors: int, masked: int, step: int,
         depth: int,
     ) -> ir.Function:  # fmt: skip
-        kind = ir.FunctionType(ir.VoidType(), [POINTER] * 3)
+        types = [POINTER] * 3 if self.counted_tap(plan) is None else [POINTER] * 3 + [I64]
+        kind = ir.FunctionType(ir.VoidType(), types)
         function = ir.Function(self.module, kind, f"tile{len(self._made)}_{rows}x{vectors}")
         for attribute in ("noinline", "nounwind"):
             function.attributes.add(attribute)
-        for arg in function.args:
+        for arg in function.args[:3]:
             arg.add_attribute("noalias")
         b = ir.IRBuilder(function.append_basic_block("entry"))
         body = _TileBody(b, plan, dtype, rows, vectors, masked, step, self.fused, depth)
+        if len(function.args) > 3:
+            body.tap_count = self.counted_tap(plan), function.args[3]
         sums = body.summed(function.args[0], function.args[1], body.start(function.args[2]))
         body.finish(function.args[2], sums)
         b.ret_void()
@@ -82,6 +93,7 @@ class _TileBody:
         self.stored = memory_type(dtype)
         self.vector = ir.VectorType(register_type(dtype), plan.lanes)
         self.zero = ir.Constant(self.vector, None)
+        self.tap_count: tuple[int | None, ir.Value] | None = None  # which tap, how often
 
     def start(self, scratch: ir.Value) -> list[ir.Value]:
         """Return the sums before this part: none, or what the scratch holds."""
@@ -108,7 +120,10 @@ class _TileBody:
         def body(x: ir.Value, y: ir.Value, s: list[ir.Value]) -> list[ir.Value]:
             return self._tap(rest, x, y, s)
 
-        return self._loop(tap.size, 1, tap.a, step_b, a, b, sums, body)
+        count: int | ir.Value = tap.size
+        if self.tap_count is not None and len(self.plan.taps) - len(taps) == self.tap_count[0]:
+            count = self.tap_count[1]
+        return self._loop(count, 1, tap.a, step_b, a, b, sums, body)
 
     def _k_loop(self, a: ir.Value, b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         size = self.depth
@@ -126,14 +141,14 @@ class _TileBody:
         )
 
     def _loop(
-        self, count: int, unroll: int, step_a: int, step_b: int, a: ir.Value, b: ir.Value,
-        sums: list[ir.Value],
+        self, count: int | ir.Value, unroll: int, step_a: int, step_b: int, a: ir.Value,
+        b: ir.Value, sums: list[ir.Value],
         body: Callable[[ir.Value, ir.Value, list[ir.Value]], list[ir.Value]],
     ) -> list[ir.Value]:  # fmt: skip
         """Emit a loop with the running sums in registers."""
-        if count == 0:
+        if isinstance(count, int) and count == 0:
             return sums
-        if count == 1:
+        if isinstance(count, int) and count == 1:
             return body(a, b, sums)
         builder = self.b
         before, loop = builder.block, builder.append_basic_block("k")
@@ -153,7 +168,8 @@ class _TileBody:
             phi.add_incoming(first, before)
             phi.add_incoming(second, end)
         done = builder.append_basic_block("k.end")
-        builder.cbranch(builder.icmp_signed("<", i2, I64(count)), loop, done)
+        last = I64(count) if isinstance(count, int) else count
+        builder.cbranch(builder.icmp_signed("<", i2, last), loop, done)
         builder.position_at_end(done)
         return after
 

@@ -20,6 +20,7 @@ from thalweg.backends.llvm.loops import (
     linear,
     source_index,
 )
+from thalweg.backends.llvm.schedule.borders import border
 from thalweg.graph.node import Node
 from thalweg.graph.shape import contiguous_strides
 from thalweg.ops.contraction import roles
@@ -162,6 +163,7 @@ def make_plan(kernel: Kernel, stored: Stored, lanes: int, registers: int, thread
         else:
             _cut(plan)
     plan.copied = _worth_copying(plan)
+    plan.border = border(plan) if anchor.dtype.is_float else None
     return plan
 
 
@@ -457,6 +459,7 @@ def describe(plan: Plan, names: Sequence[str] = ()) -> str:
     packed += " rows of A copied" if plan.copied else ""
     packed += f" by {plan.group * plan.rows} rows" if plan.group else ""
     parts = f" in {plan.parts} parts" if plan.parts > 1 else ""
+    parts += f" without zeros over {plan.border.summed.labels}" if plan.border else ""
     outer = f"for {loops} " if loops else ""
     height = "*".join(str(x.size) for x in plan.row_axes)
     summed = f" over {taps}" if taps else ""
