@@ -359,11 +359,10 @@ def _epilogue(
     b, anchor = emitter.builder, kernel.anchor
     assert anchor is not None
     labels = anchor.attrs["spec"][2]
-    position = lambda axis: labels.index(axis.labels[-1]) if axis.labels else None  # noqa: E731
     variables: list[ir.Value] = [I64(0)] * len(labels)
     for loop, x in zip(loops, plan.outer, strict=True):
         variables[labels.index(x.labels[-1])] = loop
-    at_m, at_n = position(plan.m), position(plan.n)
+    at_n = labels.index(plan.n.labels[-1]) if plan.n.labels else None
     index = identity_index(kernel.space)
     space = len(labels)
     rows = left_at_most(b, plan.row_axes[0].size, starts[0], plan.row_step)
@@ -374,13 +373,7 @@ def _epilogue(
     one, light = plan.n.size == 1, len(kernel.members) <= 4
     with counted(b, I64(0), rows, 1, "row") as i:
         emitter.loops = list(variables)
-        first = b.add(starts[0], i)
-        if plan.over is not None:
-            size = I64(plan.m.size)
-            emitter.loops[labels.index(plan.over.labels[-1])] = b.add(starts[0], b.udiv(i, size))
-            first = b.urem(i, size)
-        if at_m is not None:
-            emitter.loops[at_m] = first
+        _enter_row(b, emitter, plan, labels, starts[0], i)
         emitter.forget()
 
         def body(j: ir.Value) -> None:
@@ -417,6 +410,19 @@ def _epilogue(
                     body(full)
             return_to_scalar(emitter)
     emitter.given.pop(id(anchor), None)
+
+
+def _enter_row(
+    b: ir.IRBuilder, emitter: Emitter, plan: Plan, labels: str, start: ir.Value, i: ir.Value
+) -> None:
+    """Give the loop variables their values in a row of the tile."""
+    first = b.add(start, i)
+    if plan.over is not None:
+        size = I64(plan.m.size)
+        emitter.loops[labels.index(plan.over.labels[-1])] = b.add(start, b.udiv(i, size))
+        first = b.urem(i, size)
+    if plan.m.labels:
+        emitter.loops[labels.index(plan.m.labels[-1])] = first
 
 
 def left_at_most(b: ir.IRBuilder, size: int, start: ir.Value, most: int) -> ir.Value:

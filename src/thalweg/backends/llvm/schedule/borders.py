@@ -13,27 +13,30 @@ from thalweg.graph.shape import contiguous_strides
 
 def border(plan: Plan) -> Border | None:
     """Return where sums of a plan meet rows of zeros, None if they do not, or not so simply."""
-    a = plan.a
-    if not _padded(a):
+    if not _padded(plan.a):
         return None
-    sizes, strides = a.shape, contiguous_strides(a.shape)
-    for d in range(1, a.rank - 1):
-        low, high = a.attrs["low"][d], sizes[d] - a.attrs["high"][d]
-        if low == 0 and high == sizes[d]:
-            continue
-        along = lambda x, d=d: _moves_along(x, strides[d], strides[d - 1])  # noqa: E731
-        walking = [x for x in plan.loops if along(x)]
-        summed = [x for x in plan.all_taps if along(x)]
-        outer = [i for i, x in enumerate(plan.outer) if along(x)]
-        if len(walking) != 2 or len(summed) != 1 or len(outer) != 1 or not _alone(plan, strides[d]):
-            continue
-        found = Border(
-            outer[0], summed[0], plan.a_base // strides[d] % sizes[d],
-            plan.outer[outer[0]].a // strides[d], summed[0].a // strides[d], low, high,
-        )  # fmt: skip
-        if _worthwhile(plan, found):
+    for d in range(1, plan.a.rank - 1):
+        found = _along(plan, d)
+        if found is not None and _worthwhile(plan, found):
             return found
     return None
+
+
+def _along(plan: Plan, d: int) -> Border | None:
+    """Return the border along one axis of A, if one outer and one summed loop walk along it."""
+    a, strides = plan.a, contiguous_strides(plan.a.shape)
+    low, high = a.attrs["low"][d], a.shape[d] - a.attrs["high"][d]
+    stride, above = strides[d], strides[d - 1]
+    walking = [x for x in plan.loops if _moves_along(x, stride, above)]
+    summed = [x for x in plan.all_taps if _moves_along(x, stride, above)]
+    outer = [i for i, x in enumerate(plan.outer) if _moves_along(x, stride, above)]
+    if (low, high) == (0, a.shape[d]) or len(walking) != 2 or not _alone(plan, stride):
+        return None
+    if len(summed) != 1 or len(outer) != 1:
+        return None
+    step = plan.outer[outer[0]].a // stride
+    start = plan.a_base // stride % a.shape[d]
+    return Border(outer[0], summed[0], start, step, summed[0].a // stride, low, high)
 
 
 def _padded(a: Node) -> bool:
