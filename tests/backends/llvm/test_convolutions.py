@@ -100,8 +100,11 @@ def test_wide_convolution(case: Any, threads: int) -> None:
           draw(batch, *shape, channels), draw(*kernel, channels // groups, outputs))  # fmt: skip
 
 
-@pytest.mark.parametrize("case", [((1, 1), (7, 7), 1, 1), ((1, 5), (4, 3), 2, 1),
-                                  ((5, 1), (2, 3), 2, 2), ((1, 1, 2), (3, 2, 3), 1, 1)], ids=str)  # fmt: skip
+SINGLE = [((1, 1), (7, 7), 1, 1), ((1, 5), (4, 3), 2, 1), ((5, 1), (2, 3), 2, 2),
+          ((1, 1, 2), (3, 2, 3), 1, 1)]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SINGLE, ids=str)
 def test_single_windows_are_put_where_they_belong(case: Any) -> None:
     """A transposed convolution of one position along an axis, as image generators begin."""
     shape, kernel, stride, dilation = case

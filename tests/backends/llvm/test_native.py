@@ -254,8 +254,11 @@ def test_structured_results_go_into_parts_of_others(name: str) -> None:
         np.testing.assert_allclose(got.numpy(), want.numpy(), atol=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(2048, 384, 160), (700, 900, 260), (3000, 500, 48),
-                                   (16, 4100, 515), (1, 3000, 700), (300, 2000, 520)], ids=str)  # fmt: skip
+LARGE = [(2048, 384, 160), (700, 900, 260), (3000, 500, 48), (16, 4100, 515), (1, 3000, 700),
+         (300, 2000, 520)]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", LARGE, ids=str)
 @pytest.mark.parametrize("turned", [False, True])
 def test_products_that_no_cache_holds(shape: tuple[int, int, int], turned: bool) -> None:
     """Rows in groups, rows copied, sums in parts, weights streamed: all the same product."""
@@ -265,3 +268,26 @@ def test_products_that_no_cache_holds(shape: tuple[int, int, int], turned: bool)
     product = tw.compile(lambda a, b: (tw.matrix_transpose(a) if turned else a) @ b)(a, b)
     wanted = left.astype(np.float64) @ b
     np.testing.assert_allclose(product.numpy(), wanted, atol=2e-5 * np.sqrt(k))
+
+
+def test_a_batch_goes_through_a_chain_slice_by_slice() -> None:
+    """Attention, forward and backward: the same bits on any number of threads."""
+
+    def loss(q: Any, k: Any, v: Any) -> Any:
+        return tw.sum(tw.sin(tw.scaled_dot_product_attention(q, k, v, causal=True)))
+
+    def both(q: Any, k: Any, v: Any) -> Any:
+        return tw.value_and_grad(loss, (0, 1, 2))(q, k, v)
+
+    arrays = [data(6, 33, 4, 16, seed=i) for i in range(3)]
+    wanted = [g.numpy() for g in both(*map(tw.tensor, arrays))[1]]
+    found = []
+    for settings.threads in (1, 2, 3, 4):
+        step = tw.compile(both)
+        value, grads = step(*arrays)
+        found.append([value.numpy().tobytes(), *(g.numpy().tobytes() for g in grads)])
+        for got, want in zip(grads, wanted, strict=True):
+            np.testing.assert_allclose(got.numpy(), want, atol=2e-5)
+    assert all(f == found[0] for f in found)
+    settings.threads = 1
+    assert "in chain 1 of 24 slices" in step.explain(*arrays)

@@ -100,7 +100,8 @@ def _lines(steps: list[Step]) -> list[str]:
             lines.append(f"  {number:3d} pack {step.reads} -> {step.packed}")
         else:
             plan = f" | {describe(step.plan)}" if step.plan else ""
-            lines.append(f"  {number:3d} {step.kernel!r}{plan}")
+            sliced = f" in chain {step.chain} of {step.slices} slices" if step.chain else ""
+            lines.append(f"  {number:3d} {step.kernel!r}{plan}{sliced}")
     return lines
 
 

@@ -277,7 +277,8 @@ class Plan:
 class Step:
     """One kernel of the program, what it reads and writes, and its plan if it is a contraction.
 
-    ``level``: steps of one level do not depend on each other; threads wait between levels.
+    ``level``: steps of one level do not depend on each other; threads wait between levels. Only
+    those of one ``chain`` do: they follow each other, one of ``slices`` of the batch at a time.
     """
 
     kernel: Kernel
@@ -292,6 +293,8 @@ class Step:
     new: set[int] = field(default_factory=set)  # and of those read after it
     checks: bool = False  # this step may find an index out of range
     level: int = 0
+    chain: int = 0
+    slices: int = 0
 
 
 @dataclass

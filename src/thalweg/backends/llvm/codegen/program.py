@@ -217,6 +217,7 @@ class ProgramWriter:
     ) -> None:  # fmt: skip
         """Call the kernels of some steps, with a barrier between their levels."""
         level, checked = 0, False
+        chained: set[int] = set()
         for s in steps:
             if s.level != level:
                 wait()
@@ -225,11 +226,34 @@ class ProgramWriter:
                     stop()
                     checked = False
             checked = checked or s.checks
-            if s.loop is not None:
+            if s.chain:
+                if s.chain not in chained:
+                    chained.add(s.chain)
+                    self._chain(b, [t for t in steps if t.chain == s.chain], pointer, team)
+            elif s.loop is not None:
                 self._loop(b, s.loop, pointer, team, wait, stop)
             else:
                 function, buffers = self.functions[id(s)]
                 b.call(known_here(self.module, function), [*map(pointer, buffers), *team])
+
+    def _chain(
+        self, b: ir.IRBuilder, steps: list[Step], pointer: Callable[[Buffer], ir.Value],
+        team: tuple[ir.Value, ir.Value, ir.Value],
+    ) -> None:  # fmt: skip
+        """Call the kernels of a chain one after the other for each slice of this thread.
+
+        A kernel that is told to be thread i of as many as there are slices does slice i.
+        """
+        fault, thread, threads = team
+        slices = I64(steps[0].slices)
+        calls = []
+        for s in steps:
+            function, buffers = self.functions[id(s)]
+            calls.append((known_here(self.module, function), [pointer(x) for x in buffers]))
+        low, high = self._share(b, thread, threads)(steps[0].slices)
+        with counted(b, low, high, 1, "slice") as i:
+            for function, places in calls:
+                b.call(function, [*places, fault, i, slices])
 
     def _loop(
         self, b: ir.IRBuilder, loop: Loop, pointer: Callable[[Buffer], ir.Value],

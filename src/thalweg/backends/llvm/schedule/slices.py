@@ -1,0 +1,271 @@
+"""Chains of kernels that go through a batch slice by slice.
+
+The scores of attention, their softmax and the products with the values are kernels over all heads
+of all examples. Run one after the other, each would write and read all of it in far memory, and all
+threads would wait in between. But the part of one head needs only the same part of the kernel
+before it: so a thread takes one head after the other through the whole chain, near its core.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from thalweg.backends.llvm.loops import (
+    Affine,
+    Axis,
+    Buffer,
+    Kernel,
+    Plan,
+    Step,
+    linear,
+)
+from thalweg.backends.llvm.schedule.reads import kernel_reads, member_index
+from thalweg.graph.node import Node
+
+Loops = Sequence[tuple[int, int]]  # size and stride of each
+EACH = 4  # slices a thread should have at least, so that no thread waits long
+
+
+@dataclass
+class _Access:
+    """How a step walks a buffer: the loops over slices, the others, and where it starts."""
+
+    lead: Loops
+    rest: Loops
+    base: int
+
+    def stays_in_slice(self, elements: int, slices: int) -> bool:
+        """Whether slice i touches only the i-th of so many equal parts of the buffer."""
+        part, left = divmod(elements, slices)
+        if left:
+            return False
+        wanted = part
+        for size, stride in reversed(self.lead):
+            if stride != wanted:
+                return False
+            wanted *= size
+        low = self.base + sum(min(0, (n - 1) * s) for n, s in self.rest)
+        high = self.base + sum(max(0, (n - 1) * s) for n, s in self.rest)
+        return low >= 0 and high < part
+
+
+class Slicer:
+    """Finds chains and puts the steps of each beside each other."""
+
+    def __init__(
+        self, buffers: dict[int, Buffer], is_stored: Callable[[Node, Kernel], bool], threads: int
+    ) -> None:
+        self.buffers, self.is_stored, self.threads = buffers, is_stored, threads
+        self.known: dict[tuple[int, int], dict[int, list[_Access]] | None] = {}
+
+    def chain(self, steps: list[Step], after: list[set[int]]) -> None:
+        """Join steps into chains, and sort all again; ``after``: which ones come first."""
+        ahead = _ancestors(after)
+        chains: list[list[int]] = []
+        taken: set[int] = set()
+        for i in range(len(steps)):
+            if i in taken:
+                continue
+            found: list[int] = []
+            count = 0
+            for slices in _counts(steps[i], EACH * self.threads):
+                longer = self._chain_from(i, slices, steps, after, ahead, taken)
+                if len(longer) > max(len(found), 1):
+                    found, count = longer, slices
+            if found:
+                chains.append(found)
+                taken.update(found)
+                for j in found:
+                    steps[j].chain, steps[j].slices = len(chains), count
+        if chains:
+            _sort(steps, after, chains)
+
+    def _chain_from(
+        self, first: int, slices: int, steps: list[Step], after: list[set[int]],
+        ahead: list[int], taken: set[int],
+    ) -> list[int]:  # fmt: skip
+        """Return the longest chain that begins with a step."""
+        if self._accesses(steps[first], slices) is None:
+            return []
+        members, inside = [first], 1 << first
+        for j in range(first + 1, len(steps)):
+            own = [m for m in members if m in after[j]]
+            if not own or j in taken:
+                continue
+            outside = after[j] - set(own)
+            if any(ahead[o] & inside for o in outside):
+                continue  # something else stands between
+            if all(self._hands_over(steps[m], steps[j], slices) for m in own):
+                members.append(j)
+                inside |= 1 << j
+        return members
+
+    def _hands_over(self, first: Step, second: Step, slices: int) -> bool:
+        """Whether each slice of the second step needs only the same slice of the first."""
+        one, two = self._accesses(first, slices), self._accesses(second, slices)
+        if one is None or two is None:
+            return False
+        written = {id(b): b for b in first.writes}
+        read = {id(b): b for b in second.reads}
+        shared = written.keys() & read.keys()
+        clash = {id(b) for b in second.writes} & (
+            written.keys() | {id(b) for b in first.reads}
+        )
+        updates = any(b.place == "input" for b in first.writes + second.writes)
+        if not shared or clash or updates:
+            return False
+        for key in shared:
+            elements = math.prod(written[key].shape)
+            ways = [*one.get(key, ()), *two.get(key, ())]
+            ok = written[key].place == "arena" and key in one and key in two
+            if not ok or not all(w.stays_in_slice(elements, slices) for w in ways):
+                return False
+        return True
+
+    def _accesses(self, step: Step, slices: int) -> dict[int, list[_Access]] | None:
+        key = (id(step), slices)
+        if key not in self.known:
+            self.known[key] = self._find_accesses(step, slices)
+        return self.known[key]
+
+    def _find_accesses(self, step: Step, slices: int) -> dict[int, list[_Access]] | None:
+        """Return how a step walks its buffers if it can be cut into slices."""
+        lead = _lead(_outer(step), slices)
+        if lead is None or step.checks or step.loop is not None:
+            return None
+        if step.packs:
+            assert step.plan is not None
+            assert step.packed is not None
+            found = {id(self.buffers[id(step.plan.b)]): [_operand(step.plan, "b", lead)]}
+            found[id(step.packed)] = [_whole(step.packed, lead)]
+            return found
+        return self._of_kernel(step, lead)
+
+    def _of_kernel(self, step: Step, lead: list[Axis]) -> dict[int, list[_Access]] | None:
+        kernel, plan = step.kernel, step.plan
+        positions = list(range(len(lead)))
+        if plan is not None:
+            assert kernel.anchor is not None
+            labels = kernel.anchor.attrs["spec"][2]
+            if any(len(x.labels) != 1 for x in lead):
+                return None
+            positions = [labels.index(x.labels) for x in lead]
+        found: dict[int, list[_Access]] = {}
+
+        def note(buffer: Buffer, place: Affine) -> None:
+            walked = [(n, place.factor(d)) for d, n in enumerate(kernel.space)]
+            rest = [w for d, w in enumerate(walked) if d not in positions]
+            way = _Access([walked[d] for d in positions], rest, place.base)
+            found.setdefault(id(buffer), []).append(way)
+
+        rank = len(kernel.space)
+        for node, buffer in kernel.stores:
+            index = member_index(kernel, node)
+            if index is None:
+                return None
+            note(buffer, linear(index, node.shape, rank))
+        for node, index in kernel_reads(kernel, self.is_stored):
+            if index is not None:
+                note(self.buffers[id(node)], linear(index, node.shape, rank))
+            elif plan is None:
+                return None
+        if plan is not None:
+            found.setdefault(id(self.buffers[id(plan.a)]), []).append(_operand(plan, "a", lead))
+            if step.packed is None:
+                place = id(self.buffers[id(plan.b)])
+                found.setdefault(place, []).append(_operand(plan, "b", lead))
+            elif all(x.b for x in lead):
+                found[id(step.packed)] = [_whole(step.packed, lead)]
+        return found
+
+
+def _outer(step: Step) -> list[Axis]:
+    """Return the loops of a step from the outermost on, as its threads share them."""
+    if step.packs:
+        assert step.plan is not None
+        return step.plan.pack_axes
+    if step.plan is not None:
+        return [] if step.plan.order == "outer" else step.plan.outer
+    kernel = step.kernel
+    if kernel.kind != "rows":
+        return []
+    kept = len(kernel.space) - len(kernel.reduced)
+    last = tuple(range(kept, len(kernel.space)))
+    if tuple(kernel.reduced) != last:
+        return []
+    return [Axis(str(d), kernel.space[d], 0, 0, 0) for d in range(kept)]
+
+
+def _counts(step: Step, least: int) -> list[int]:
+    """Return into how many slices a contraction, or the packing for one, can be cut."""
+    if step.plan is None:
+        return []
+    counts, product = [], 1
+    for axis in _outer(step):
+        product *= axis.size
+        counts.append(product)
+    return [c for c in reversed(counts) if c >= least]
+
+
+def _lead(outer: list[Axis], slices: int) -> list[Axis] | None:
+    """Return the first loops, which make so many slices, without those of one step."""
+    product, lead = 1, []
+    for axis in outer:
+        if product == slices:
+            break
+        product *= axis.size
+        if axis.size > 1:
+            lead.append(axis)
+    return lead if product == slices and slices > 1 else None
+
+
+def _operand(plan: Plan, which: str, lead: list[Axis]) -> _Access:
+    rest = [(x.size, int(getattr(x, which))) for x in plan.loops if x not in lead]
+    base = plan.a_base if which == "a" else plan.b_base
+    return _Access([(x.size, int(getattr(x, which))) for x in lead], rest, base)
+
+
+def _whole(packed: Buffer, lead: list[Axis]) -> _Access:
+    """Return the access to panels, which lie slice after slice."""
+    elements = math.prod(packed.shape)
+    strides, loops = elements, []
+    for axis in lead:
+        strides //= axis.size
+        loops.append((axis.size, strides))
+    return _Access(loops, [], 0)
+
+
+def _ancestors(after: list[set[int]]) -> list[int]:
+    """Return, as bits, all steps before each; the steps are sorted."""
+    ahead: list[int] = []
+    for sources in after:
+        bits = 0
+        for s in sources:
+            bits |= ahead[s] | 1 << s
+        ahead.append(bits)
+    return ahead
+
+
+def _sort(steps: list[Step], after: list[set[int]], chains: list[list[int]]) -> None:
+    """Give the steps of a chain one level, which is after all that any of them needs."""
+    home = list(range(len(steps)))
+    for chain in chains:
+        for i in chain:
+            home[i] = chain[0]
+    before: dict[int, set[int]] = {h: set() for h in home}
+    for i, sources in enumerate(after):
+        before[home[i]] |= {home[s] for s in sources} - {home[i]}
+    level: dict[int, int] = {}
+    waiting = sorted(before)
+    while waiting:
+        ready = [h for h in waiting if before[h] <= level.keys()]
+        assert ready, "chains wait for each other"
+        for h in ready:
+            level[h] = max((level[s] + 1 for s in before[h]), default=0)
+        waiting = [h for h in waiting if h not in level]
+    for i, step in enumerate(steps):
+        step.level = level[home[i]]
+    order = sorted(range(len(steps)), key=lambda i: (steps[i].level, home[i], i))
+    steps[:] = [steps[i] for i in order]
