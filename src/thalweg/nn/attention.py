@@ -12,7 +12,7 @@ from thalweg.graph.dtype import as_dtype, int32
 from thalweg.graph.node import Node
 from thalweg.nn import initializers
 from thalweg.nn.dropout import Dropout
-from thalweg.nn.inputs import check_dtype, check_last_axis, label, node_of
+from thalweg.nn.inputs import check_dtype, check_last_axis, label, lengths_of, node_of
 from thalweg.nn.keys import Key, derived_key
 from thalweg.nn.layers import Linear, new_parameter, positive
 from thalweg.nn.module import Module
@@ -25,7 +25,6 @@ from thalweg.ops.contraction import matmul
 from thalweg.ops.creation import IOTA
 from thalweg.ops.record import cast_node
 from thalweg.tensor.context import context
-from thalweg.tensor.recorder import plain
 from thalweg.tensor.tensor import Tensor, constant_tensor, finish, lift
 
 Array = np.ndarray[Any, Any]
@@ -36,22 +35,9 @@ def length_mask(who: str, lengths: Any, batch: int, keys: int) -> Node:
 
     Raises:
         ShapeError: not one whole number for each sequence.
-        ArgumentError: a length below 0 or above the number of keys.
+        ArgumentError: a length below 0 or above the number of keys (compiled, an IndexError).
     """
-    if isinstance(lengths, (list, tuple)):
-        lengths = np.asarray(plain(lengths))
-    count = node_of(lengths, who)
-    if count.shape != (batch,) or not count.dtype.is_integer:
-        raise ShapeError(
-            f"{who}: got lengths of {count.dtype.name} and shape {count.shape}, wanted a whole "
-            f"number for each of the {batch} sequences. {where()}"
-        )
-    known = count.value
-    if known is not None and known.size and not 0 <= known.min() <= known.max() <= keys:
-        raise ArgumentError(
-            f"{who}: got lengths from {known.min()} to {known.max()}; they must be from 0 to "
-            f"{keys}, the size of the axis. {where()}"
-        )
+    count = lengths_of(who, lengths, batch, 0, keys)
     wide = mv.reshape(cast_node(count, int32), (batch, 1, 1, 1))
     return e.less(IOTA(size=keys, dtype=int32), wide)
 

@@ -12,7 +12,7 @@ from thalweg.graph.dtype import as_dtype
 from thalweg.graph.node import Node
 from thalweg.nn.inputs import check_dtype, label, node_of, widened
 from thalweg.nn.keys import Key
-from thalweg.nn.layers import new_parameter, positive
+from thalweg.nn.layers import new_parameter, positive, within
 from thalweg.nn.module import Module
 from thalweg.nn.spatial import check_channels
 from thalweg.ops import elementwise as e
@@ -47,7 +47,10 @@ class _FeatureNorm(Module):
         axis: int, dtype: Any,
     ) -> None:  # fmt: skip
         """Keep the arguments, and make parameters and statistics."""
-        positive(type(self).__name__, num_features=num_features)
+        name = type(self).__name__
+        positive(name, num_features=num_features)
+        within(name, 0, eps=eps)
+        within(name, 0, 1, momentum=0 if momentum is None else momentum)
         self.num_features, self.eps, self.momentum = int(num_features), eps, momentum
         self.axis = axis
         shape = (self.num_features,)

@@ -7,12 +7,13 @@ from typing import Any
 from thalweg.errors import ArgumentError, DataError, DTypeError, where
 from thalweg.graph.node import Node
 from thalweg.nn import initializers
-from thalweg.nn.inputs import label, node_of
+from thalweg.nn.inputs import label, node_of, rows_of_table
 from thalweg.nn.keys import Key, derived_key
 from thalweg.nn.layers import new_parameter, positive
 from thalweg.nn.module import Module
 from thalweg.ops import elementwise as e
 from thalweg.ops import indexing, movement
+from thalweg.ops.convolution import is_whole
 from thalweg.ops.identity import stop_gradient
 from thalweg.tensor.context import context
 from thalweg.tensor.tensor import Tensor, finish, lift
@@ -35,7 +36,8 @@ class Embedding(Module):
 
     Raises:
         DTypeError: the input does not hold whole numbers.
-        DataError: an index is below 0 or not below ``num_embeddings``.
+        DataError: an index is below 0 or not below ``num_embeddings``. A compiled program finds
+            out when it runs, updates nothing, and raises an IndexError.
 
     Example:
         >>> import thalweg as tw
@@ -55,9 +57,12 @@ class Embedding(Module):
     ) -> None:
         positive("Embedding", num_embeddings=num_embeddings, features=features)
         self.num_embeddings, self.features = int(num_embeddings), int(features)
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+        if padding_idx is not None and not (
+            is_whole(padding_idx, -num_embeddings) and padding_idx < num_embeddings
+        ):
             raise ArgumentError(
-                f"Embedding: padding_idx {padding_idx} is not a row of {num_embeddings}. {where()}"
+                f"Embedding: padding_idx {padding_idx!r} is not a row of {num_embeddings}; give a "
+                f"whole number from {-num_embeddings} to {num_embeddings - 1}, or None. {where()}"
             )
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         self.weight_init = weight_init
@@ -84,22 +89,19 @@ class Embedding(Module):
                 f"{who}: got {indices.dtype.name}, wanted whole numbers as indices; "
                 f"convert with .astype('int64'). {where()}"
             )
-        indices = self._checked(who, indices)
+        self._check(who, indices)
+        indices = rows_of_table(indices, self.num_embeddings)
         y = indexing.take(lift(self.weight), indices, 0)
         if self.padding_idx is not None:
             kept = movement.expand_dims(e.not_equal(indices, self.padding_idx), -1)
             y = e.where(kept, y, stop_gradient(y))
         return finish(y)
 
-    def _checked(self, who: str, indices: Node) -> Node:
-        """Refuse indices out of range: now, or in the native gather if they are not known yet."""
+    def _check(self, who: str, indices: Node) -> None:
+        """Refuse indices out of range that are known; others are refused by the native gather."""
         values = indices.value if context.recorder is None else None
         if values is None:
-            if indices.dtype.kind == "uint":
-                return indices
-            # A negative index would count from the end; move it where the gather refuses it.
-            n = self.num_embeddings
-            return e.where(e.less(indices, 0), e.subtract(indices, n), indices)
+            return
         wrong = (values < 0) | (values >= self.num_embeddings)
         if wrong.any():
             place = tuple(int(i[0]) for i in wrong.nonzero())
@@ -108,4 +110,3 @@ class Embedding(Module):
                 f"rows go from 0 to {self.num_embeddings - 1}. Make num_embeddings larger or "
                 f"renumber the input. {where()}"
             )
-        return indices

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.errors import DTypeError, ShapeError, where
-from thalweg.graph.dtype import DType, float32
+import numpy as np
+
+from thalweg.errors import ArgumentError, DTypeError, ShapeError, where
+from thalweg.graph.dtype import DType, float32, int32
 from thalweg.graph.node import Node, scopes
+from thalweg.ops import elementwise as e
+from thalweg.ops import indexing
+from thalweg.ops.creation import IOTA
 from thalweg.ops.record import cast_node, to_node
+from thalweg.tensor.context import context
+from thalweg.tensor.recorder import plain
 from thalweg.tensor.tensor import lift
 
 
@@ -54,6 +61,53 @@ def check_last_axis(who: str, x: Node, size: int, name: str) -> None:
         f"{who}: got an input of shape {x.shape}, wanted (..., {size}): {got}, "
         f"{name} is {size}; {remedy}. {where()}"
     )
+
+
+def rows_of_table(indices: Node, rows: int) -> Node:
+    """Return whole numbers that a gather from a table of so many rows refuses if they are below 0.
+
+    A gather takes negative numbers as counted from the end, which no token or position is.
+    """
+    if indices.dtype.bits < 32:  # the number of rows may not exist in the type of the indices
+        indices = cast_node(indices, int32)
+    if indices.dtype.kind == "uint":
+        return indices
+    return e.where(e.less(indices, 0), rows, indices)
+
+
+def lengths_of(who: str, lengths: Any, batch: int, least: int, most: int) -> Node:
+    """Return how many elements of each sequence of a batch count, checked.
+
+    A compiled program that is given lengths out of range finds out when it runs, and raises an
+    IndexError.
+
+    Raises:
+        ShapeError: not one whole number for each sequence.
+        ArgumentError: a length that is not from ``least`` to ``most``.
+    """
+    if isinstance(lengths, (list, tuple)):
+        lengths = np.asarray(plain(lengths))
+        if not lengths.size:
+            lengths = lengths.astype(np.int64)  # an empty list has no type of its own
+    count = node_of(lengths, who)
+    if count.shape != (batch,) or not count.dtype.is_integer:
+        raise ShapeError(
+            f"{who}: got lengths of {count.dtype.name} and shape {count.shape}, wanted a whole "
+            f"number for each of the {batch} sequences. {where()}"
+        )
+    known = count.value
+    if known is not None and known.size and not least <= known.min() <= known.max() <= most:
+        raise ArgumentError(
+            f"{who}: got lengths from {known.min()} to {known.max()}; they must be from {least} to "
+            f"{most}, the size of the axis. {where()}"
+        )
+    if context.recorder is None:
+        return count
+    # The native gather reports an index out of range, which a comparison could not.
+    rows = rows_of_table(count, most + 1)
+    if least:
+        rows = e.where(e.less(rows, least), most + 1, rows)
+    return indexing.take(IOTA(size=most + 1, dtype=int32), rows, 0)
 
 
 def widened(x: Node) -> Node:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from thalweg.errors import ArgumentError, ShapeError, where
+from thalweg.errors import ArgumentError, DTypeError, ShapeError, where
 from thalweg.graph.dtype import as_dtype
 from thalweg.graph.node import Node
 from thalweg.nn import initializers
@@ -28,9 +29,31 @@ def positive(layer: str, **sizes: Any) -> None:
             )
 
 
+def within(layer: str, least: float, most: float = math.inf, **numbers: Any) -> None:
+    """Raise an ArgumentError unless all numbers are finite and from ``least`` to ``most``."""
+    for name, number in numbers.items():
+        known = isinstance(number, (int, float, np.number)) and not isinstance(number, bool)
+        if not known or not least <= number <= most or number == math.inf:
+            upper = "on" if most == math.inf else f"to {most:g}"
+            raise ArgumentError(
+                f"{layer}: {name} must be a number from {least:g} {upper}, got {number!r}. "
+                f"{where()}"
+            )
+
+
 def new_parameter(shape: tuple[int, ...], dtype: Any) -> Parameter:
-    """Return a parameter whose values are yet to be drawn."""
-    return Parameter.of(np.zeros(shape, dtype=as_dtype(dtype).numpy))
+    """Return a parameter whose values are yet to be drawn.
+
+    Raises:
+        DTypeError: the type is not a floating one, in which no gradient could be followed.
+    """
+    kind = as_dtype(dtype)
+    if not kind.is_float:
+        raise DTypeError(
+            f"a layer's parameters cannot be {kind.name}; give a floating type, such as "
+            f"dtype='float32'. {where()}"
+        )
+    return Parameter.of(np.zeros(shape, dtype=kind.numpy))
 
 
 class Weighted(Module):

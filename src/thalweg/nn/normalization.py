@@ -11,7 +11,7 @@ from thalweg.errors import ArgumentError, ShapeError, where
 from thalweg.graph.node import Node
 from thalweg.nn.inputs import check_dtype, label, node_of, widened
 from thalweg.nn.keys import Key
-from thalweg.nn.layers import new_parameter, positive
+from thalweg.nn.layers import new_parameter, positive, within
 from thalweg.nn.module import Module
 from thalweg.nn.spatial import check_channels, placed
 from thalweg.ops import elementwise as e
@@ -90,6 +90,7 @@ class LayerNorm(_TrailingNorm):
         dtype: Any = "float32",
     ) -> None:
         self.normalized_shape = _shape_of("LayerNorm", normalized_shape)
+        within("LayerNorm", 0, eps=eps)
         self.eps = eps
         self.weight = new_parameter(self.normalized_shape, dtype) if affine else None
         self.bias = new_parameter(self.normalized_shape, dtype) if affine and bias else None
@@ -151,6 +152,7 @@ class RMSNorm(_TrailingNorm):
         dtype: Any = "float32",
     ) -> None:
         self.normalized_shape = _shape_of("RMSNorm", normalized_shape)
+        within("RMSNorm", 0, eps=0 if eps is None else eps)
         self.eps = eps
         self.weight = new_parameter(self.normalized_shape, dtype) if affine else None
         self.reset_parameters()
@@ -218,6 +220,7 @@ class GroupNorm(Module):
         dtype: Any = "float32",
     ) -> None:
         positive("GroupNorm", num_groups=num_groups, num_channels=num_channels)
+        within("GroupNorm", 0, eps=eps)
         if num_channels % num_groups:
             raise ArgumentError(
                 f"GroupNorm: num_groups={num_groups} must divide num_channels={num_channels}; "

@@ -10,7 +10,7 @@ from thalweg.errors import ArgumentError, DTypeError, ShapeError, where
 from thalweg.graph.dtype import DType, float32, int32
 from thalweg.graph.node import Node
 from thalweg.nn import initializers
-from thalweg.nn.inputs import check_dtype, check_last_axis, label, node_of, widened
+from thalweg.nn.inputs import check_dtype, check_last_axis, label, node_of, rows_of_table, widened
 from thalweg.nn.keys import Key, derived_key
 from thalweg.nn.layers import new_parameter, positive
 from thalweg.nn.module import Module
@@ -48,9 +48,10 @@ def position_numbers(who: str, length: int, offset: Any) -> Node:
             f"{who}: got positions of {given.dtype.name}, wanted whole numbers; convert them with "
             f".astype('int32'). {where()}"
         )
-    given = cast_node(given, int32)
+    if given.dtype.bits < 32:  # a sum of small types could go round
+        given = cast_node(given, int32)
     if given.rank == 0:
-        return e.add(IOTA(size=length, dtype=int32), given)
+        return e.add(IOTA(size=length, dtype=given.dtype), given)
     if given.rank > 2 or given.shape[-1] != length:
         raise ShapeError(
             f"{who}: got positions of shape {given.shape} for a sequence of {length} elements; "
@@ -289,7 +290,7 @@ class LearnedPositions(Module):
             first = int(known.min())
             last = int(known.max()) + (length - 1 if known.ndim == 0 else 0)
             self._check(who, last if first >= 0 else first)
-        return indexing.take(table, numbers, 0)
+        return indexing.take(table, rows_of_table(numbers, self.max_length), 0)
 
     def _check(self, who: str, last: int) -> None:
         if not 0 <= last < self.max_length:

@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.errors import ArgumentError, ShapeError, where
+from thalweg.errors import ArgumentError, DTypeError, ShapeError, where
 from thalweg.graph.dtype import int64
 from thalweg.graph.node import Node
 from thalweg.nn import initializers
 from thalweg.nn.dropout import Dropout
-from thalweg.nn.inputs import check_dtype, check_last_axis, label, node_of
+from thalweg.nn.inputs import check_dtype, check_last_axis, label, lengths_of, node_of
 from thalweg.nn.keys import Key, derived_key
 from thalweg.nn.layers import new_parameter, positive
 from thalweg.nn.module import Module
 from thalweg.ops import elementwise as e
 from thalweg.ops import movement as mv
 from thalweg.ops.contraction import contract, matmul
+from thalweg.ops.convolution import is_whole
 from thalweg.ops.record import OPS, cast_node, full
 from thalweg.tensor.loops import scan
 from thalweg.tensor.tensor import Parameter, Tensor, finish, lift
@@ -68,7 +69,7 @@ class Recurrent(Module):
     ) -> None:  # fmt: skip
         name = type(self).__name__
         positive(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        if not 0 <= proj_size < hidden_size:
+        if not is_whole(proj_size, 0) or proj_size >= hidden_size:
             raise ArgumentError(
                 f"{name}: proj_size must be from 0 to hidden_size - 1 = {hidden_size - 1}, got "
                 f"{proj_size!r}. {where()}"
@@ -141,6 +142,11 @@ class Recurrent(Module):
                 f"{who}: got an input of shape {node.shape}, wanted three axes: (batch, time, "
                 f"{self.input_size}); give a single sequence a batch axis of size 1. {where()}"
             )
+        if not node.shape[1 if self.batch_first else 0]:
+            raise ShapeError(
+                f"{who}: got an input of shape {node.shape}, in which the sequences are empty; "
+                f"wanted at least one step. {where()}"
+            )
         check_dtype(who, node, next(iter(self.parameters().values())).dtype, "weight_ih_l0")
         if not self.batch_first:
             node = mv.swapaxes(node, 0, 1)
@@ -167,20 +173,7 @@ class Recurrent(Module):
 
     def _mask(self, who: str, lengths: Any, x: Node) -> Node:
         """Return (time, batch, 1): whether a step counts."""
-        if isinstance(lengths, (list, tuple)):
-            lengths = np.asarray(lengths, np.int64)
-        count = node_of(lengths, who)
-        if count.shape != x.shape[:1] or not count.dtype.is_integer:
-            raise ShapeError(
-                f"{who}: lengths of dtype {count.dtype.name} and shape {count.shape}; wanted a "
-                f"whole number for each of the {x.shape[0]} sequences. {where()}"
-            )
-        known = count.value
-        if known is not None and known.size and not 1 <= known.min() <= known.max() <= x.shape[1]:
-            raise ArgumentError(
-                f"{who}: lengths from {known.min()} to {known.max()}; they must be from 1 to the "
-                f"number of steps, {x.shape[1]}. {where()}"
-            )
+        count = lengths_of(who, lengths, x.shape[0], 1, x.shape[1])
         numbers = OPS["iota"](size=x.shape[1], dtype=int64)
         wide = mv.reshape(numbers, (x.shape[1], 1, 1))
         return e.less(wide, mv.reshape(cast_node(count, int64), (1, x.shape[0], 1)))
@@ -201,6 +194,11 @@ class Recurrent(Module):
             raise ShapeError(
                 f"{who}: the first state has the shapes {[n.shape for n in nodes]}, wanted "
                 f"{wanted}: (layers * directions, batch, size). {where()}"
+            )
+        if any(n.dtype is not x.dtype for n in nodes):
+            raise DTypeError(
+                f"{who}: the first state has the types {[n.dtype.name for n in nodes]} and the "
+                f"input {x.dtype.name}; convert it with .astype({x.dtype.name!r}). {where()}"
             )
         return list(nodes)
 
@@ -288,7 +286,9 @@ class RNN(Recurrent):
 
     Raises:
         ShapeError: another number of axes or features, or a first state of another shape.
-        ArgumentError: lengths that are not from 1 to the number of steps.
+        DTypeError: the input or the first state has another dtype than the parameters.
+        ArgumentError: lengths that are not from 1 to the number of steps (compiled, an
+            IndexError).
 
     Example:
         >>> import thalweg as tw

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from thalweg.errors import ArgumentError, ShapeError, where
 from thalweg.graph.node import Node
 from thalweg.nn.inputs import label, node_of
 from thalweg.ops import movement as mv
+from thalweg.ops.convolution import is_whole
 
 Sizes = int | Sequence[int]
 Pairs = tuple[tuple[int, int], ...]
@@ -37,8 +36,7 @@ def per_axis(layer: str, name: str, value: Any, rank: int, least: int = 1) -> tu
     (2, 2)
     """
     numbers = tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
-    fits = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in numbers)
-    if len(numbers) != rank or not fits or any(n < least for n in numbers):
+    if len(numbers) != rank or not all(is_whole(n, least) for n in numbers):
         raise ArgumentError(
             f"{layer}: {name} must be a whole number from {least} on"
             + (f", or {rank} of them, one for each spatial axis" if rank > 1 else "")
@@ -60,10 +58,7 @@ def padding_of(layer: str, value: Any, rank: int) -> str | Pairs:
         return str(value)
     given = tuple(value) if isinstance(value, (tuple, list)) else (value,) * rank
     pairs = [tuple(p) if isinstance(p, (tuple, list)) else (p, p) for p in given]
-    fits = all(
-        isinstance(n, (int, np.integer)) and not isinstance(n, bool) and n >= 0
-        for pair in pairs for n in pair
-    )  # fmt: skip
+    fits = all(is_whole(n, 0) for pair in pairs for n in pair)
     if len(pairs) != rank or not fits or any(len(pair) != 2 for pair in pairs):
         raise ArgumentError(
             f"{layer}: padding must be 'same', 'valid', a whole number from 0 on, or for each of "

@@ -34,8 +34,9 @@ def is_whole(value: object, least: int) -> bool:
     (True, False, False, False)
     """
     return (
-        isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= least
-    )
+        isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        and int(value) >= least
+    )  # fmt: skip
 
 
 def per_axis(value: Sizes, rank: int, name: str, what: str, least: int = 1) -> Shape:
