@@ -12,8 +12,10 @@ from thalweg.models.autoencoder import (
     sparse_loss,
 )
 from thalweg.models.bert import BERT, BERTClassifier, BERTMaskedLM
+from thalweg.models.char_rnn import CharRNN
 from thalweg.models.dcgan import DCGANDiscriminator, DCGANGenerator
 from thalweg.models.files import load, load_weights_of_torch
+from thalweg.models.forecaster import Forecaster
 from thalweg.models.gpt import GPT2
 from thalweg.models.lenet import LeNet5
 from thalweg.models.mlp import MLP
@@ -22,6 +24,9 @@ from thalweg.models.perceptron import Perceptron, PerceptronFit
 from thalweg.models.registry import Architecture, create, get, register
 from thalweg.models.registry import architectures as list
 from thalweg.models.resnet import CIFARResNet, ResNet
+from thalweg.models.seq2seq import Seq2Seq
+from thalweg.models.sequence_classifier import SequenceClassifier
+from thalweg.models.silero_vad import SileroVAD
 from thalweg.models.transformer import Transformer
 from thalweg.models.unet import UNet
 from thalweg.models.variational import VariationalAutoencoder, variational_loss
@@ -40,15 +45,20 @@ __all__ = [
     "BERTClassifier",
     "BERTMaskedLM",
     "CIFARResNet",
+    "CharRNN",
     "ConvAutoencoder",
     "DCGANDiscriminator",
     "DCGANGenerator",
     "DenoisingAutoencoder",
+    "Forecaster",
     "LeNet5",
     "MobileNetV2",
     "Perceptron",
     "PerceptronFit",
     "ResNet",
+    "Seq2Seq",
+    "SequenceClassifier",
+    "SileroVAD",
     "SparseAutoencoder",
     "Transformer",
     "UNet",

@@ -72,7 +72,7 @@ class AdversarialTrainer:
 
     Args:
         generator: ``(batch, code)`` to images.
-        discriminator: images to ``(batch, 1)``.
+        discriminator: images to ``(batch, 1)``; of the generator's dtype.
         loss: ``"non_saturating"`` or ``"wasserstein"``.
         gradient_penalty: weight of the penalty on the critic's slope; 0 for none. WGAN-GP has 10.
         critic_steps: steps of the discriminator for one of the generator. WGAN-GP has 5.
@@ -116,6 +116,7 @@ class AdversarialTrainer:
         self.generator, self.discriminator = generator, discriminator
         self.loss, self.gradient_penalty = loss, float(gradient_penalty)
         self.critic_steps = int(critic_steps)
+        self.dtype = next(iter(generator.parameters().values())).dtype
         self.code = int(getattr(generator, "code", 100))
         self.noise = NormalNoise().reset_parameters(seed)
         self.shares = NormalNoise().reset_parameters(seed + 1)
@@ -156,7 +157,7 @@ class AdversarialTrainer:
     # --- steps ----------------------------------------------------------------------------
 
     def _codes(self, count: int) -> Tensor:
-        codes: Tensor = self.noise(tw.zeros((count, self.code)))
+        codes: Tensor = self.noise(tw.zeros((count, self.code), dtype=self.dtype))
         return codes
 
     def _update_discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -199,7 +200,7 @@ class AdversarialTrainer:
             NumericsError: a loss became NaN or infinite.
             ShapeError: the images have another shape.
         """
-        images = np.asarray(real, dtype=np.float32)
+        images = np.asarray(real, dtype=self.dtype.numpy)
         if images.ndim == 3:
             images = images[..., None]
         self.steps_done += 1

@@ -8,7 +8,7 @@ from typing import Any, Final
 import thalweg as tw
 from thalweg import nn
 from thalweg.errors import ArgumentError, where
-from thalweg.models.images import check_image, with_channel_axis
+from thalweg.models.images import FlattenChannelsFirst, check_image, with_channel_axis
 from thalweg.models.mlp import activation_layer, dense_layers
 from thalweg.models.noise import NormalNoise
 from thalweg.models.registry import register
@@ -300,7 +300,7 @@ class ConvAutoencoder(nn.Module):
         self.encoder = nn.Sequential(
             nn.Conv2d(channels, width, 3, stride=2, padding=1), activation_layer(activation),
             nn.Conv2d(width, deep, 3, stride=2, padding=1), activation_layer(activation),
-            nn.Flatten(), nn.Linear(side * side * deep, code),
+            FlattenChannelsFirst(), nn.Linear(side * side * deep, code),
         )  # fmt: skip
         self.expand = nn.Linear(code, side * side * deep, activation_hint=activation)
         self.decoder = nn.Sequential(
@@ -319,8 +319,8 @@ class ConvAutoencoder(nn.Module):
     def decode(self, codes: Any) -> Tensor:
         """Return the images for codes: ``(batch, code)`` to ``(batch, size, size, channels)``."""
         side = self.size // 4
-        spread = self.expand(codes)
-        images: Tensor = self.decoder(tw.reshape(spread, (-1, side, side, 2 * self.width)))
+        spread = tw.reshape(self.expand(codes), (-1, 2 * self.width, side, side))
+        images: Tensor = self.decoder(tw.moveaxis(spread, 1, -1))
         return images
 
     def forward(self, x: Any) -> Any:

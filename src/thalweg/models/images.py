@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import thalweg as tw
+from thalweg import nn
 from thalweg.errors import ArgumentError, ShapeError, where
 from thalweg.tensor.tensor import Tensor
 
-__all__ = ["check_image", "flatten_channels_first", "scaled", "with_channel_axis"]
+__all__ = ["FlattenChannelsFirst", "check_image", "flatten_channels_first", "scaled",
+           "with_channel_axis"]  # fmt: skip
 
 
 def flatten_channels_first(x: Tensor) -> Tensor:
@@ -26,6 +28,22 @@ def flatten_channels_first(x: Tensor) -> Tensor:
         x = tw.permute_dims(x, (0, 3, 1, 2))
     flat: Tensor = tw.reshape(x, (batch, height * width * channels))
     return flat
+
+
+class FlattenChannelsFirst(nn.Module):
+    """``flatten_channels_first`` as a layer, in the place of PyTorch's ``Flatten``.
+
+    Shape:
+        ``(batch, height, width, channels)`` to ``(batch, channels * height * width)``.
+
+    Example:
+        >>> FlattenChannelsFirst()(tw.zeros((2, 3, 4, 5))).shape
+        (2, 60)
+    """
+
+    def forward(self, x: Any) -> Tensor:
+        """Return the images without their axes."""
+        return flatten_channels_first(tw.asarray(x))
 
 
 def with_channel_axis(x: Any) -> Tensor:

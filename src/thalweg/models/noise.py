@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,6 +35,8 @@ class NormalNoise(nn.Module):
         >>> bool(abs(y.mean()) < 0.1), bool(abs(y.std() - 1) < 0.1)
         (True, True)
     """
+
+    torch_names: ClassVar[Mapping[str, str | None]] = {"key": None, "count": None}
 
     def __init__(self) -> None:
         self.key = constant_tensor(np.zeros(2, np.uint32))
