@@ -149,8 +149,8 @@ class Slicer:
         if plan is not None:
             assert kernel.anchor is not None
             labels = kernel.anchor.attrs["spec"][2]
-            if any(len(x.labels) != 1 for x in lead):
-                return None
+            if any(len(x.labels) != 1 or not x.a or not x.b for x in lead):
+                return None  # an operand that slices share is better read once for all
             positions = [labels.index(x.labels) for x in lead]
         found: dict[int, list[_Access]] = {}
 
@@ -176,7 +176,7 @@ class Slicer:
             if step.packed is None:
                 place = id(self.buffers[id(plan.b)])
                 found.setdefault(place, []).append(_operand(plan, "b", lead))
-            elif all(x.b for x in lead):
+            else:
                 found[id(step.packed)] = [_whole(step.packed, lead)]
         return found
 
