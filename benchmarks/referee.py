@@ -19,7 +19,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 DOCUMENT = HERE.parent / "docs" / "performance.md"
 BEGIN, END = "<!-- referee: begin -->", "<!-- referee: end -->"
-CONTENDERS = "thalweg,torch,jax,numpy,onnx"
+CONTENDERS = "thalweg,torch,jax,numpy,ort"
 
 
 def losses(lines: list[str]) -> dict[str, dict[str, float]]:

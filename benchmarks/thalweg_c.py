@@ -1,7 +1,8 @@
 """Thalweg as a contender of the referee suite.
 
 thalweg: whole passes over the resident batches in one native call (``Compiled.repeat``).
-thalweg-step: one call a step. The networks are in thalweg_models.py.
+thalweg-step: one call a step. thalweg-bf16: contractions on bfloat16 operands, whole passes. The
+networks are in thalweg_models.py.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # for thalweg_models
+BF16 = {"mlp-large", "resnet18-cifar", "gpt-small"}  # where the peers have such a variant
 IMAGES = {"lenet", "cnn-cifar", "resnet18-cifar", "vit-tiny", "dcgan-28"}
 
 
 def variants(w: Any) -> list[str]:
     """Return the variants that can run a workload."""
-    return ["thalweg"] if w.kind == "infer" else ["thalweg", "thalweg-step"]
+    if w.kind == "infer":
+        return ["thalweg"]
+    return ["thalweg", "thalweg-step", *(["thalweg-bf16"] if w.name in BF16 else [])]
 
 
 def env(variant: str, threads: int) -> dict[str, str]:
@@ -80,8 +84,9 @@ class Train:
             self.step = tw.compile(adversarial_step)
         else:
             self.optimizer = optimizer_of(w, self.model)
-            self.step = tw.compile(plain_step(loss_of(w)))
-        self.whole = variant == "thalweg"
+            low = "bfloat16" if variant.endswith("bf16") else "float32"
+            self.step = tw.compile(plain_step(loss_of(w), low))
+        self.whole = variant != "thalweg-step"
         self.granularity = w.nb if self.whole else 1
         self.steps = (tw.steps(self.x), tw.steps(self.y))
 
@@ -97,12 +102,13 @@ class Train:
         return float(loss.item())
 
 
-def plain_step(loss: Any) -> Any:
-    """Return a training step with one loss."""
+def plain_step(loss: Any, precision: str) -> Any:
+    """Return a training step with one loss, its contractions on operands of a precision."""
     import thalweg as tw
 
     def step(model: Any, optimizer: Any, x: Any, y: Any) -> Any:
-        value, grads = tw.value_and_grad(lambda m, a, b: loss(m(a), b))(model, x, y)
+        with tw.autocast(precision):
+            value, grads = tw.value_and_grad(lambda m, a, b: loss(m(a), b))(model, x, y)
         optimizer.update(grads)
         return value
 
