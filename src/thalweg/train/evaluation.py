@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -12,8 +12,12 @@ from thalweg import trees
 from thalweg.data.batches import checked_rows
 from thalweg.nn import Module, losses
 from thalweg.tensor.compile import compile, rows
+from thalweg.tensor.conversion import tensor
 from thalweg.tensor.tensor import Tensor
 from thalweg.train import metrics as named_metrics
+from thalweg.train.feeding import Stream, arrays_of, is_dataset
+from thalweg.train.objective import loss_sums
+from thalweg.train.statistics import Tally
 
 __all__ = ["Evaluator", "evaluate", "evaluating", "predict"]
 
@@ -44,6 +48,18 @@ def evaluating(model: Module) -> Iterator[None]:
                 module.training = mode
 
 
+def ready_inputs(inputs: Sequence[Any], transform: Transform | None) -> tuple[Any, ...]:
+    """Return a model's inputs as ``transform`` makes them ready, always as a tuple.
+
+    >>> ready_inputs([3], lambda x: x - 1)
+    (2,)
+    """
+    if transform is None:
+        return tuple(inputs)
+    ready = transform(*inputs)
+    return ready if isinstance(ready, tuple) else (ready,)
+
+
 def run_model(model: Module, inputs: Sequence[Any], transform: Transform | None) -> Any:
     """Return a model's output for its inputs, which ``transform`` makes ready.
 
@@ -52,10 +68,7 @@ def run_model(model: Module, inputs: Sequence[Any], transform: Transform | None)
     >>> run_model(nn.ReLU(), [tw.tensor([2.0])], lambda x: x - 1)
     Tensor([1.], dtype=float32)
     """
-    if transform is None:
-        return model(*inputs)
-    ready = transform(*inputs)
-    return model(*ready) if isinstance(ready, tuple) else model(ready)
+    return model(*ready_inputs(inputs, transform))
 
 
 class Evaluator:
@@ -127,9 +140,36 @@ def measure(
     return values
 
 
+def measure_blocks(
+    evaluator: Evaluator, blocks: Iterable[tuple[Sequence[Array], Array]], loss: losses.Loss,
+    metrics: Sequence[named_metrics.Metric], batch_size: int = 512,
+) -> dict[str, float]:  # fmt: skip
+    """Return loss and metrics of data that comes in blocks of inputs and targets.
+
+    The loss is that of all rows together. So are the metrics of ``thalweg.train.statistics``; of a
+    metric that is a plain function it is the mean over blocks, by their rows.
+
+    >>> from thalweg import nn
+    >>> x = np.array([[1.0], [3.0]], np.float32)
+    >>> blocks = [((x,), 0 * x), ((x[:1],), x[:1])]
+    >>> round(measure_blocks(Evaluator(nn.Identity()), blocks, losses.mse, [])["loss"], 4)
+    3.3333
+    """
+    tally = Tally(metrics)
+    total = count = 0.0
+    for inputs, targets in blocks:
+        outputs = evaluator.outputs(inputs, batch_size=batch_size)
+        made, expected = trees.map_tree(tensor, outputs), tensor(targets)
+        part, share = loss_sums(loss, made, expected)
+        total += float(part) * len(targets)
+        count += float(share) * len(targets)
+        tally.add_block(made, expected, len(targets))
+    return {**tally.values(), "loss": total / count if count else float("nan")}
+
+
 def evaluate(
     model: Module,
-    data: Sequence[Any],
+    data: Any,
     *,
     loss: str | losses.Loss = "cross_entropy",
     metrics: Sequence[str | named_metrics.Metric] = ("accuracy",),
@@ -138,8 +178,9 @@ def evaluate(
 ) -> dict[str, float]:
     """Return loss and metrics of a model on data, in evaluation mode, by name.
 
-    ``data``: arrays of one length, the last one the targets. Loss and metrics are computed on all
-    rows together, so that they do not depend on ``batch_size``.
+    ``data``: arrays of one length, the last one the targets; or a Dataset. Of arrays, loss and
+    metrics are computed on all rows together, so that they do not depend on ``batch_size``; of a
+    Dataset too, but for metrics that are plain functions.
 
     Raises:
         DataError: no rows, or arrays of several lengths.
@@ -151,11 +192,34 @@ def evaluate(
         >>> evaluate(nn.Identity(), (x, y))["accuracy"]
         1.0
     """
-    arrays = [np.asarray(a) for a in data]
-    checked_rows(tuple(arrays), "evaluate")
-    outputs = Evaluator(model, transform).outputs(arrays[:-1], batch_size=batch_size)
     chosen = [named_metrics.get(m) for m in metrics]
-    return measure(outputs, arrays[-1], losses.get(loss), chosen)
+    return measure_data(
+        Evaluator(model, transform), data, losses.get(loss), chosen, batch_size, "evaluate"
+    )
+
+
+def measure_data(
+    evaluator: Evaluator, data: Any, loss: losses.Loss,
+    metrics: Sequence[named_metrics.Metric], batch_size: int, who: str,
+) -> dict[str, float]:  # fmt: skip
+    """Return loss and metrics of arrays or of a Dataset; an error names ``who``.
+
+    Raises:
+        DataError: no rows, or arrays of several lengths.
+
+    >>> from thalweg import nn
+    >>> x = np.array([[1.0], [3.0]], np.float32)
+    >>> measure_data(Evaluator(nn.Identity()), (x, 0 * x), losses.mse, [], 8, "evaluate")
+    {'loss': 5.0}
+    """
+    data = arrays_of(data)
+    if is_dataset(data):
+        stream = Stream.of(evaluator.model, data)
+        return measure_blocks(evaluator, stream.blocks(batch_size), loss, metrics, batch_size)
+    arrays = [np.asarray(a) for a in data]
+    checked_rows(tuple(arrays), who)
+    outputs = evaluator.outputs(arrays[:-1], batch_size=batch_size)
+    return measure(outputs, arrays[-1], loss, metrics)
 
 
 def predict(

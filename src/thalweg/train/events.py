@@ -8,10 +8,10 @@ from typing import Any
 
 from thalweg.errors import ArgumentError, nearest, where
 from thalweg.train.metrics import higher_is_better
+from thalweg.train.verdict import VALIDATION, Verdict, judge
 
 __all__ = ["Events", "History", "Run"]
 
-VALIDATION = "validation_"  # what the names of metrics on the validation set begin with
 
 
 @dataclass
@@ -21,9 +21,11 @@ class History:
     ``metrics``: for each name one number an epoch: ``"loss"`` and the metrics as means over the
     epoch's batches while training went on (dropout on, weights moving), the same names with
     ``validation_`` before them as measured after the epoch, and ``"seconds"``. ``monitor``: the
-    metric that decides which epoch is best. ``interrupted``: Ctrl-C ended the run.
+    metric that decides which epoch is best, ``higher_is_better`` whether the largest is (None: what
+    its name says). ``interrupted``: Ctrl-C ended the run.
     ``stopped_early``: the monitor did not get better any more. ``restored``: the model has the
     weights of the best epoch, not of the last one.
+    ``findings``: what looked wrong on the way, dicts with ``epoch``, ``kind`` and ``text``.
 
     >>> history = History({"loss": [2.0, 1.0, 1.5]}, monitor="loss")
     >>> history.best_epoch, history["loss"][-1]
@@ -36,6 +38,8 @@ class History:
     stopped_early: bool = False
     restored: bool = False
     seconds: float = 0.0
+    higher_is_better: bool | None = None
+    findings: list[dict[str, Any]] = field(default_factory=list)
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self.metrics:
@@ -56,7 +60,9 @@ class History:
         values = self.metrics.get(self.monitor)
         if not values:
             return None
-        higher = higher_is_better(self.monitor.removeprefix(VALIDATION))
+        higher = self.higher_is_better
+        if higher is None:
+            higher = higher_is_better(self.monitor.removeprefix(VALIDATION))
         best = max(values) if higher else min(values)
         return values.index(best) + 1
 
@@ -64,6 +70,16 @@ class History:
         """Add the numbers of one epoch."""
         for name, value in values.items():
             self.metrics.setdefault(name, []).append(float(value))
+
+    def verdict(self) -> Verdict:
+        """Return what the curves say: overfitting, underfitting, diverging, and what to try.
+
+        >>> history = History({"loss": [1.0, 0.5, 0.2, 0.1, 0.05],
+        ...                    "validation_loss": [1.1, 0.8, 0.9, 1.1, 1.3]})
+        >>> history.verdict().kind, history.verdict().since
+        ('overfitting', 2)
+        """
+        return judge(self.metrics, self.findings)
 
     def to_json(self) -> str:
         """Return the history as JSON text.
@@ -87,7 +103,8 @@ class Run:
     ``epoch`` and ``step`` count from 1 and tell what was finished last; ``steps`` are those of one
     epoch. ``current``: means of loss and metrics over the epoch so far; after the epoch also the
     validation metrics. ``examples_per_second`` and ``seconds_left`` are 0 until they are known.
-    ``note``: a sentence on how the run ended, if not as planned.
+    ``note``: a sentence on how the run ended, if not as planned. ``resumed``: it goes on from a
+    checkpoint; ``epoch`` and ``step`` tell at its start where that is.
     """
 
     model: Any
@@ -103,6 +120,7 @@ class Run:
     seconds_left: float = 0.0
     stopping: bool = False
     note: str = ""
+    resumed: bool = False
 
     def stop(self) -> None:
         """Ask the run to end after the steps that are under way."""
@@ -117,7 +135,11 @@ class Events:
     >>> class StopAtOnce(Events):
     ...     def on_epoch_end(self, run):
     ...         run.stop()
+
+    ``tells_findings``: the listener shows ``run.history.findings``; else they are logged.
     """
+
+    tells_findings: bool = False
 
     def on_fit_start(self, run: Run) -> None:
         """Before the first step."""
@@ -130,3 +152,10 @@ class Events:
 
     def on_fit_end(self, run: Run) -> None:
         """After the last step, however the run ended; the model is in its final state."""
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return what a checkpoint should hold of the listener, as JSON can; None for nothing."""
+        return None
+
+    def load_state_dict(self, given: dict[str, Any]) -> None:
+        """Take over what ``state_dict`` returned, when a run is resumed."""

@@ -1,4 +1,4 @@
-"""Ctrl-C as a question that is asked between steps, so that no step is cut in half."""
+"""Ctrl-C and SIGTERM as questions that are asked between steps, so that no step is cut in half."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ __all__ = ["Interruption", "interruption"]
 
 
 class Interruption:
-    """Whether Ctrl-C was pressed."""
+    """Whether Ctrl-C was pressed or the process was asked to end; ``number`` of the signal."""
 
     def __init__(self) -> None:
         self.asked = False
+        self.number = 0
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
         if self.asked:  # the user asks again: stop even in the middle of something
             raise KeyboardInterrupt
-        self.asked = True
+        self.asked, self.number = True, number
 
 
 @contextmanager
 def interruption() -> Iterator[Interruption]:
-    """Note the first Ctrl-C inside of the block, and raise ``KeyboardInterrupt`` on the second.
+    """Note the first Ctrl-C or SIGTERM inside of the block, and raise on the second.
 
-    In another thread than the main one, where Python hears no signals, nothing is changed.
+    ``KeyboardInterrupt`` is raised. After the block a SIGTERM has its usual effect: the process
+    ends. In another thread than the main one, where Python hears no signals, nothing is changed;
+    nor where the program handles a signal itself.
 
     >>> with interruption() as heard:
     ...     heard.asked
@@ -37,12 +40,15 @@ def interruption() -> Iterator[Interruption]:
     if threading.current_thread() is not threading.main_thread():
         yield heard
         return
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:  # someone else handles it, or it is ignored
-        yield heard
-        return
-    signal.signal(signal.SIGINT, heard._hear)
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    before = {number: signal.getsignal(number) for number in usual}
+    ours = [number for number in usual if before[number] is usual[number]]
     try:
+        for number in ours:
+            signal.signal(number, heard._hear)
         yield heard
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in ours:
+            signal.signal(number, before[number])
+    if heard.number == signal.SIGTERM:
+        signal.raise_signal(signal.SIGTERM)

@@ -1,7 +1,8 @@
 """Metrics: numbers that say how good predictions are, written with functions of tensors.
 
 Every metric is ``metric(predictions, targets)``, runs eagerly and compiled, and gives one number;
-``confusion_matrix`` gives a table.
+``confusion_matrix`` gives a table. Over an epoch the mean of a function's values over batches is
+taken; the metrics of ``thalweg.train.statistics`` are exact over batches.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from thalweg.tensor.functions import FUNCTIONS as F
 from thalweg.tensor.tensor import Tensor
 
 __all__ = [
-    "METRICS", "accuracy", "confusion_matrix", "get", "higher_is_better", "mae", "mse", "name_of",
-    "r2", "top_k_accuracy",
+    "METRICS", "accuracy", "classes_of", "confusion_matrix", "get", "higher_is_better", "mae",
+    "mse", "name_of", "r2", "register", "top_k_accuracy",
 ]  # fmt: skip
 
 Metric = Callable[[Any, Any], Any]
@@ -27,8 +28,15 @@ def _tensor(value: Any) -> Tensor:
     return value if isinstance(value, Tensor) else tensor(value)
 
 
-def _classes(who: str, predictions: Any, targets: Any) -> tuple[Tensor, Tensor]:
-    """Return predictions (..., classes) and whole-number targets (...)."""
+def classes_of(who: str, predictions: Any, targets: Any) -> tuple[Tensor, Tensor]:
+    """Return predictions (..., classes) and whole-number targets (...); errors name ``who``.
+
+    Raises:
+        ShapeError: the shapes do not fit, or labels are not whole numbers.
+
+    >>> classes_of("f1", [[0.1, 0.9]], [[0, 1]])[1]
+    Tensor([1], dtype=int64)
+    """
     p, t = _tensor(predictions), _tensor(targets)
     if p.ndim < 2 or p.shape[-1] < 2:
         raise ShapeError(
@@ -61,7 +69,7 @@ def accuracy(predictions: Any, targets: Any) -> Tensor:
     >>> accuracy([[0.1, 0.9], [0.8, 0.2]], [1, 1])
     Tensor(0.5, dtype=float32)
     """
-    p, t = _classes("accuracy", predictions, targets)
+    p, t = classes_of("accuracy", predictions, targets)
     return _mean(F["argmax"](p, axis=-1) == F["astype"](t, "int64"))
 
 
@@ -84,7 +92,7 @@ def top_k_accuracy(predictions: Any, targets: Any, k: int = 5) -> Tensor:
     >>> top_k_accuracy([[0.1, 0.5, 0.4], [0.8, 0.2, 0.0]], [2, 2], k=2)
     Tensor(0.5, dtype=float32)
     """
-    p, t = _classes("top_k_accuracy", predictions, targets)
+    p, t = classes_of("top_k_accuracy", predictions, targets)
     if not 1 <= k <= p.shape[-1]:
         raise ArgumentError(
             f"top_k_accuracy: k is {k!r}, wanted a whole number from 1 to {p.shape[-1]}, the "
@@ -108,7 +116,7 @@ def confusion_matrix(predictions: Any, targets: Any) -> Tensor:
     >>> confusion_matrix([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]], [1, 1, 1]).tolist()
     [[0, 0], [1, 2]]
     """
-    p, t = _classes("confusion_matrix", predictions, targets)
+    p, t = classes_of("confusion_matrix", predictions, targets)
     count = p.shape[-1]
     # In float64 sums of ones are exact up to 2**53 rows; whole numbers have no fast product.
     true = F["one_hot"](F["reshape"](t, (-1,)), count).astype("float64")
@@ -171,9 +179,23 @@ def r2(predictions: Any, targets: Any) -> Tensor:
 
 
 METRICS: Final[dict[str, Metric]] = {
-    f.__name__: f for f in (accuracy, mae, mse, r2, top_k_accuracy)
+    f.__name__: f for f in (accuracy, mae, mse, top_k_accuracy)
 }
-_HIGHER: Final = frozenset({"accuracy", "r2", "top_k_accuracy"})
+_HIGHER: Final = {"accuracy", "top_k_accuracy"}
+
+
+def register(*metrics: Metric) -> None:
+    """Make metrics known by their names.
+
+    >>> def hits(predictions, targets): ...
+    >>> register(hits)
+    >>> get("hits") is METRICS.pop("hits")
+    True
+    """
+    for metric in metrics:
+        METRICS[name_of(metric)] = metric
+        if getattr(metric, "higher_is_better", False):
+            _HIGHER.add(name_of(metric))
 
 
 def get(given: str | Metric) -> Metric:
@@ -203,10 +225,14 @@ def name_of(metric: Metric) -> str:
     return str(getattr(metric, "__name__", type(metric).__name__))
 
 
-def higher_is_better(name: str) -> bool:
+def higher_is_better(metric: str | Metric) -> bool:
     """Return whether more of a metric is better; a loss and an unknown metric should be small.
 
-    >>> higher_is_better("accuracy"), higher_is_better("loss")
-    (True, False)
+    A metric of your own tells by an attribute: ``share.higher_is_better = True``.
+
+    >>> higher_is_better("accuracy"), higher_is_better("loss"), higher_is_better("f1")
+    (True, False, True)
     """
-    return name in _HIGHER
+    if callable(metric):
+        return bool(getattr(metric, "higher_is_better", name_of(metric) in _HIGHER))
+    return metric in _HIGHER

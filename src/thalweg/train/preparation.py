@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -13,45 +12,37 @@ from thalweg.errors import DataError, where
 from thalweg.nn import Module, losses
 from thalweg.tensor.conversion import tensor
 from thalweg.train.evaluation import Transform, evaluating, run_model
+from thalweg.train.feeding import Stream, Table, arrays_of, floating_type, is_dataset
+from thalweg.train.weighting import row_weights
 
-__all__ = ["Prepared", "Table", "check_fit", "prepare"]
+__all__ = ["Prepared", "check_fit", "labels_of", "prepare"]
 
 Array = np.ndarray[Any, Any]
 _OF_LABELS: Final = (losses.cross_entropy, losses.nll, losses.focal)
 
 
 @dataclass(frozen=True)
-class Table:
-    """Some rows of arrays: inputs (n, ...) each, targets (n, ...), and row numbers (m,)."""
-
-    inputs: tuple[Array, ...]
-    targets: Array
-    rows: Array
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-
-@dataclass(frozen=True)
 class Prepared:
     """What a run trains on, and what it is validated on, if anything."""
 
-    training: Table
-    validation: Table | None
+    training: Table | Stream
+    validation: Table | Stream | None
 
 
 def prepare(
-    model: Module, train_set: Sequence[Any], validation: Any, batch_size: int, seed: int
-) -> Prepared:
+    model: Module, train_set: Any, validation: Any, batch_size: int, seed: int,
+    sample_weight: Any = None, class_weight: Any = None,
+) -> Prepared:  # fmt: skip
     """Check data and split a validation set off.
 
-    ``validation``: a fraction of the rows, chosen at random (with every label in its share, if
-    the targets are labels); or a tuple of arrays like ``train_set``; or None. Floating inputs are
-    converted to the floating type of the model's parameters.
+    ``train_set``: arrays, or a Dataset. ``validation``: a fraction of the rows, chosen at random
+    (with every label in its share, if the targets are labels); or data like ``train_set``; or None.
+    Floating inputs are converted to the floating type of the model's parameters. ``sample_weight``
+    and ``class_weight``: see ``weighting.row_weights``; they count in training only.
 
     Raises:
         DataError: not arrays of one length, no rows, a NaN or an infinity, a batch size larger
-            than the data, or a fraction that leaves nothing.
+            than the data, a fraction that leaves nothing, or weights that do not fit.
 
     >>> from thalweg import nn
     >>> data = np.ones((10, 2)), np.arange(10) % 2
@@ -59,17 +50,23 @@ def prepare(
     >>> len(made.training), len(made.validation)
     (8, 2)
     """
-    training = _table(model, train_set, "train_set")
-    held: Table | None = None
+    training = _source(model, train_set, "train_set")
+    labels = _row_labels(training)
+    weights = row_weights(len(training), labels, sample_weight, class_weight)
+    if weights is not None:
+        training = replace(training, weights=weights)
+    held: Table | Stream | None = None
+    split = False
     if isinstance(validation, (int, float)) and not isinstance(validation, bool):
         if validation:  # 0 says that there is none
-            rest, part = split_rows(len(training), validation, seed, _labels(training.targets))
-            held = Table(training.inputs, training.targets, part)
-            training = Table(training.inputs, training.targets, rest)
+            rest, part = split_rows(len(training), validation, seed, labels)
+            held = replace(training, rows=part)
+            training = replace(training, rows=rest)
+            split = True
     elif validation is not None:
-        held = _table(model, validation, "validation")
-        _check_alike(training, held)
-    if batch_size > len(training) and held is not None and held.targets is training.targets:
+        held = _source(model, validation, "validation")
+        _check_alike(_sample(training), _sample(held))
+    if batch_size > len(training) and held is not None and split:
         raise DataError(
             f"the batch size is {batch_size:,}, but only {len(training):,} rows are left for "
             f"training after {len(held):,} were set aside for validation; give a batch size of at "
@@ -79,13 +76,30 @@ def prepare(
     return Prepared(training, held)
 
 
+def _source(model: Module, data: Any, name: str) -> Table | Stream:
+    data = arrays_of(data)
+    return Stream.of(model, data) if is_dataset(data) else _table(model, data, name)
+
+
+def _row_labels(source: Table | Stream) -> Array | None:
+    """Return one label for each row if there are any: targets, or what a Dataset tells."""
+    if isinstance(source, Table):
+        return labels_of(source.targets)
+    labels = getattr(source.dataset, "labels", None)
+    return None if labels is None else labels_of(np.asarray(labels))
+
+
+def _sample(source: Table | Stream) -> Table:
+    return source if isinstance(source, Table) else source.table(source.rows[:1])
+
+
 def _table(model: Module, arrays: Any, name: str) -> Table:
     if not isinstance(arrays, (tuple, list)) or len(arrays) < 2:
         got = f"{len(arrays)} arrays" if isinstance(arrays, (tuple, list)) else (
             f"{type(arrays).__name__}")  # fmt: skip
         raise DataError(
-            f"{name}: got {got}, wanted a tuple of arrays: inputs, then targets. For a network "
-            f"that rebuilds its input give (x, x). {where()}"
+            f"{name}: got {got}, wanted a tuple of arrays: inputs, then targets; or a Dataset. For "
+            f"a network that rebuilds its input give (x, x). {where()}"
         )
     columns = [np.asarray(a) for a in arrays]
     for place, column in enumerate(columns):
@@ -98,7 +112,7 @@ def _table(model: Module, arrays: Any, name: str) -> Table:
     names = [f"{name}, input {i}" for i in range(len(columns) - 1)]
     named = dict(zip([*names, f"{name}, targets"], columns, strict=True))
     check_finite(named)
-    wanted = _floating_type(model)
+    wanted = floating_type(model)
     inputs = tuple(
         c.astype(wanted, copy=False) if c.dtype.kind == "f" and wanted is not None else c
         for c in columns[:-1]
@@ -106,15 +120,12 @@ def _table(model: Module, arrays: Any, name: str) -> Table:
     return Table(inputs, columns[-1], np.arange(count))
 
 
-def _floating_type(model: Module) -> Any:
-    for parameter in model.parameters().values():
-        if parameter.dtype.is_float:
-            return parameter.dtype.numpy
-    return None
+def labels_of(targets: Array) -> Array | None:
+    """Return the targets if they are labels, by which rows can be split evenly, else None.
 
-
-def _labels(targets: Array) -> Array | None:
-    """Return the targets if they are labels, by which rows can be split evenly."""
+    >>> labels_of(np.zeros((2, 3))) is None
+    True
+    """
     return targets if targets.ndim == 1 and targets.dtype.kind in "iub" else None
 
 
@@ -151,18 +162,26 @@ def check_fit(
     ...     print(str(error)[:37])
     train_set: the label of row 2 is 2, a
     """
-    first = data.training.rows[:1]
+    sample = _sample(data.training)
+    first = sample.rows[:1]
     with evaluating(model):
-        inputs = [tensor(x[first]) for x in data.training.inputs]
+        inputs = [tensor(x[first]) for x in sample.inputs]
         outputs = run_model(model, inputs, transform)
     if loss in _OF_LABELS:
-        sets = {"train_set": data.training.targets}  # with the rows that were set aside
-        if data.validation is not None and data.validation.targets is not data.training.targets:
-            sets["validation"] = data.validation.targets
+        # With the rows that were set aside.
+        sets = {"train_set": _row_labels(data.training)}
+        if data.validation is not None and not _share_rows(data.training, data.validation):
+            sets["validation"] = _row_labels(data.validation)
         for name, targets in sets.items():
-            if _labels(targets) is not None and outputs.ndim == 2:
+            if targets is not None and outputs.ndim == 2:
                 _check_labels(name, targets, outputs.shape[-1])
-    loss(outputs, tensor(data.training.targets[first]))
+    loss(outputs, tensor(sample.targets[first]))
+
+
+def _share_rows(a: Table | Stream, b: Table | Stream) -> bool:
+    if isinstance(a, Table):
+        return isinstance(b, Table) and a.targets is b.targets
+    return isinstance(b, Stream) and a.dataset is b.dataset
 
 
 def _check_labels(name: str, labels: Array, classes: int) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from thalweg.train.events import VALIDATION, Events, Run
+from thalweg.train.events import Events, Run
+from thalweg.train.verdict import VALIDATION
 
 __all__ = ["Progress", "epoch_line"]
 
@@ -50,6 +51,8 @@ class Progress(Events):
     'on_epoch_end'
     """
 
+    tells_findings = True
+
     def __init__(self, console: Any = None) -> None:
         self._console = console
         self._bar: Any = None
@@ -87,8 +90,11 @@ class Progress(Events):
                          values="  ".join(values))  # fmt: skip
 
     def on_epoch_end(self, run: Run) -> None:
-        """Write the epoch's line."""
+        """Write the epoch's line, and what looks wrong."""
         self._write(epoch_line(run))
+        for finding in run.history.findings:
+            if finding["epoch"] == run.epoch:
+                self._write(f"noticed: {finding['text']}")
 
     def on_fit_end(self, run: Run) -> None:
         """Close the bar, and say how the run ended if not as planned."""

@@ -1,24 +1,31 @@
-"""``Trainer``: runs epochs of a compiled step, validates, keeps the best weights."""
+"""``Trainer``: a model, a loss and an optimiser, ready to be fitted, measured and asked."""
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from thalweg.data.batches import shuffled
-from thalweg.errors import ArgumentError, NumericsError, nearest, where
+from thalweg.data.batches import checked_batch_size
+from thalweg.errors import ArgumentError, nearest, where
 from thalweg.nn import Module, losses
 from thalweg.optim import Optimizer
 from thalweg.optim import get as get_optimizer
+from thalweg.tensor.random import Generator
 from thalweg.train import metrics as named_metrics
-from thalweg.train.evaluation import Evaluator, Transform, measure
-from thalweg.train.events import VALIDATION, Events, History, Run
-from thalweg.train.interruption import Interruption, interruption
-from thalweg.train.preparation import Prepared, Table, check_fit, prepare
-from thalweg.train.stepping import Pace, Steps
+from thalweg.train.checkpoints import Every
+from thalweg.train.ema import WeightAverage
+from thalweg.train.evaluation import Evaluator, Transform, measure, measure_blocks, measure_data
+from thalweg.train.events import Events, History, Run
+from thalweg.train.feeding import Stream, Table
+from thalweg.train.finder import LearningRates, find_learning_rate
+from thalweg.train.objective import check_weighable
+from thalweg.train.preparation import Prepared, check_fit, prepare
+from thalweg.train.session import Plan, Session
+from thalweg.train.stepping import Augment, Recipe, Steps
+from thalweg.train.verdict import VALIDATION
 
 __all__ = ["Trainer"]
 
@@ -41,6 +48,14 @@ class Trainer:
         events: listeners, objects of ``Events``.
         precision: ``"float32"``, or ``"bf16"`` or ``"fp16"``: contractions of the training step are
             computed on 16-bit operands (``thalweg.autocast``); weights stay in float32.
+        accumulate: parts in which each batch is computed, one after the other, so that a large
+            batch needs the memory of a small one. Loss and update are those of the whole batch,
+            but for batch norm, which sees the parts.
+        clip_norm: largest norm of all gradients together; the optimiser's ``clip_global_norm``.
+        ema: decay of a moving average of the weights, such as 0.999. The average is what is
+            validated, and what the model has after ``fit``.
+        augment: ``augment(key, batch)`` changes a batch at random inside of the compiled training
+            step; the batch is a tuple, inputs as ``transform`` returned them, then targets.
 
     Raises:
         ArgumentError: an unknown name, or arguments that do not go together.
@@ -66,10 +81,17 @@ class Trainer:
         transform: Transform | None = None,
         events: Sequence[Events] = (),
         precision: str = "float32",
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        ema: float | None = None,
+        augment: Augment | None = None,
     ) -> None:
         self.model = model
         self.loss = losses.get(loss)
         self.optimizer = _optimizer(model, optimizer, learning_rate)
+        self.first_rate = repr(self.optimizer.schedule or self.optimizer.learning_rate)
+        _clip(self.optimizer, clip_norm)
+        _check_count("accumulate", accumulate)
         if metrics is None:
             by_class = self.loss in (losses.cross_entropy, losses.focal, losses.nll)
             metrics = ("accuracy",) if by_class else ()
@@ -77,9 +99,11 @@ class Trainer:
         self.names = ["loss", *(named_metrics.name_of(m) for m in self.metrics)]
         self.transform = transform
         self.events = list(events)
-        self._steps = Steps(
-            model, self.optimizer, self.loss, self.metrics, transform, precision
-        )
+        self.recipe = Recipe(
+            transform, augment, None if augment is None else Generator(0), precision, accumulate,
+            None if ema is None else WeightAverage(model, ema),
+        )  # fmt: skip
+        self._steps = Steps(model, self.optimizer, self.loss, self.metrics, self.recipe)
         self._evaluator = Evaluator(model, transform)
 
     @property
@@ -89,7 +113,7 @@ class Trainer:
 
     def fit(
         self,
-        train_set: Sequence[Any],
+        train_set: Any,
         *,
         epochs: int = 5,
         batch_size: int = 128,
@@ -97,55 +121,104 @@ class Trainer:
         seed: int = 0,
         early_stopping: int | None = None,
         monitor: str = "loss",
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        order: Any = None,
+        folder: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | str = 1,
+        keep: int = 3,
+        resume: bool | str | os.PathLike[str] = False,
     ) -> History:
-        """Train on arrays, the last of which holds the targets; return what happened.
+        """Train on arrays or a Dataset; return what happened. ``thalweg.fit`` tells the arguments.
 
         Each epoch goes through the rows in another order, which ``seed`` decides; rows that do not
         fill a last batch wait for another epoch. Afterwards the model is in evaluation mode.
 
-        ``validation``: a fraction of the rows, or a tuple of arrays, or None. ``early_stopping``:
-        how many epochs may pass without a better ``monitor`` before the run ends; the best
-        epoch's weights come back. ``monitor``: loss or metric, measured on the validation set
-        where there is one. Ctrl-C ends the run after the step under way and, with a validation
-        set, brings back the best epoch's weights; ``History.interrupted`` tells.
+        Ctrl-C ends the run after the step under way and, with a validation set, brings back the
+        best epoch's weights; ``History.interrupted`` tells. So does SIGTERM, and then the process
+        ends. With a ``folder``, a run that ended in any way, even by a power cut, is continued by
+        the same call with ``resume=True``, and ends with the same bits as one that never stopped.
 
         Raises:
             DataError: the data cannot be trained on; says which row is why.
             ArgumentError: an argument outside of its legal values.
+            FormatError: the folder cannot be used, or its checkpoint belongs to another run.
             NumericsError: the loss became NaN or infinite; the best weights so far are back.
         """
-        _check_counts(epochs, early_stopping)
-        if monitor not in self.names:
-            raise ArgumentError(
-                f"fit: the monitor {monitor!r} is not measured; {nearest(monitor, self.names)}. "
-                f"{where()}"
-            )
-        data = prepare(self.model, train_set, validation, batch_size, seed)
+        _check_count("epochs", epochs)
+        plan = Plan(seed, early_stopping, folder, Every(checkpoint_every), keep, resume, order)
+        self._check(plan, batch_size, monitor)
+        if sample_weight is not None or class_weight is not None:
+            check_weighable(self.loss)
+        data = prepare(
+            self.model, train_set, validation, batch_size, seed, sample_weight, class_weight
+        )
         if early_stopping is not None and data.validation is None:
             raise ArgumentError(
                 "fit: early_stopping needs a validation set; give validation=0.1, or arrays. "
                 f"{where()}"
             )
         check_fit(self.model, self.loss, data, self.transform)
-        watched = monitor if data.validation is None else VALIDATION + monitor
-        run = Run(self.model, self.optimizer, History(monitor=watched), epochs,
-                  len(data.training) // batch_size, batch_size)  # fmt: skip
-        session = _Session(self, run, data, seed, early_stopping)
-        return session.run_all()
+        return self._session(data, plan, epochs, batch_size, monitor).run_all()
 
-    def evaluate(self, data: Sequence[Any], batch_size: int = 512) -> dict[str, float]:
-        """Return loss and metrics on arrays, the last of which holds the targets."""
-        arrays = [np.asarray(a) for a in data]
-        outputs = self._evaluator.outputs(arrays[:-1], batch_size=batch_size)
-        return measure(outputs, arrays[-1], self.loss, self.metrics)
+    def _check(self, plan: Plan, batch_size: Any, monitor: str) -> None:
+        if plan.patience is not None:
+            _check_count("early_stopping", plan.patience)
+        if monitor not in self.names:
+            raise ArgumentError(
+                f"fit: the monitor {monitor!r} is not measured; {nearest(monitor, self.names)}. "
+                f"{where()}"
+            )
+        if batch_size % self.recipe.accumulate:
+            raise ArgumentError(
+                f"fit: a batch of {batch_size} rows cannot be computed in accumulate="
+                f"{self.recipe.accumulate} equal parts; give a multiple of it. {where()}"
+            )
+
+    def _session(
+        self, data: Prepared, plan: Plan, epochs: int, batch_size: int, monitor: str
+    ) -> Session:
+        history = History(
+            monitor=monitor if data.validation is None else VALIDATION + monitor,
+            higher_is_better=self._higher_is_better(monitor),
+        )
+        rows = int(getattr(plan.order, "samples", len(data.training)))
+        checked_batch_size(batch_size, rows)
+        run = Run(self.model, self.optimizer, history, epochs, rows // batch_size, batch_size)
+        if self.recipe.generator is not None:
+            self.recipe.generator.seed(plan.seed)
+        if self.recipe.average is not None:
+            self.recipe.average.restart()
+        return Session(self, run, data, plan)
+
+    def _higher_is_better(self, name: str) -> bool | None:
+        """Return what a metric itself says, None for the loss."""
+        by_name = dict(zip(self.names[1:], self.metrics, strict=True))
+        return named_metrics.higher_is_better(by_name[name]) if name in by_name else None
+
+    def find_learning_rate(self, train_set: Any, **options: Any) -> LearningRates:
+        """Return how the loss goes as the learning rate grows, and a suggestion.
+
+        ``options``: those of ``thalweg.train.find_learning_rate``. Model, optimiser and random
+        state stay as they are.
+        """
+        return find_learning_rate(self, train_set, **options)
+
+    def evaluate(self, data: Any, batch_size: int = 512) -> dict[str, float]:
+        """Return loss and metrics on arrays, the last of which holds the targets, or a Dataset."""
+        return measure_data(
+            self._evaluator, data, self.loss, self.metrics, batch_size, "evaluate"
+        )
 
     def predict(self, *inputs: Any, batch_size: int = 512) -> Array:
         """Return the model's outputs for arrays of inputs."""
         return self._evaluator.outputs([np.asarray(x) for x in inputs], batch_size=batch_size)
 
-    def _measure(self, table: Table) -> dict[str, float]:
-        outputs = self._evaluator.outputs(table.inputs, table.rows)
-        return measure(outputs, table.targets[table.rows], self.loss, self.metrics)
+    def _measure(self, source: Table | Stream) -> dict[str, float]:
+        if isinstance(source, Stream):
+            return measure_blocks(self._evaluator, source.blocks(512), self.loss, self.metrics)
+        outputs = self._evaluator.outputs(source.inputs, source.rows)
+        return measure(outputs, source.targets[source.rows], self.loss, self.metrics)
 
     def _tell(self, event: str, run: Run) -> None:
         for listener in self.events:
@@ -166,150 +239,25 @@ def _optimizer(model: Module, given: Any, learning_rate: Any) -> Optimizer:
     return made
 
 
-def _check_counts(epochs: Any, early_stopping: Any) -> None:
-    for name, count in (("epochs", epochs), ("early_stopping", early_stopping)):
-        if name == "early_stopping" and count is None:
-            continue
-        if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or count < 1:
-            raise ArgumentError(
-                f"fit: {name} is {count!r}, wanted a whole number from 1. {where()}"
-            )
-
-
-class _Session:
-    """One call of ``Trainer.fit``."""
-
-    def __init__(
-        self, trainer: Trainer, run: Run, data: Prepared, seed: int, patience: int | None
-    ) -> None:
-        self.trainer, self.run, self.data = trainer, run, data
-        self.seed, self.patience = seed, patience
-        self.kept = run.model.state_dict()  # the weights to go back to
-        self.kept_epoch = 0
-        self.pace = Pace()
-        self.began = time.perf_counter()
-        self.timed_steps, self.timed_seconds = 0, 0.0  # without compilation
-
-    def run_all(self) -> History:
-        """Train all epochs, and end cleanly however they end."""
-        run, history = self.run, self.run.history
-        with interruption() as heard:
-            self.trainer._tell("on_fit_start", run)
-            try:
-                for epoch in range(1, run.epochs + 1):
-                    self._epoch(epoch, heard)
-                    if heard.asked or run.stopping:
-                        break
-                history.interrupted = heard.asked
-            except KeyboardInterrupt:  # heard in the middle of a step, which may be half done
-                history.interrupted = True
-                self._restore()
-            except BaseException:
-                self._restore()
-                run.model.eval()
-                history.seconds = time.perf_counter() - self.began
-                self.trainer._tell("on_fit_end", run)
-                raise
-            self._end()
-            self.trainer._tell("on_fit_end", run)
-        return history
-
-    def _epoch(self, epoch: int, heard: Interruption) -> None:
-        run, table = self.run, self.data.training
-        began = time.perf_counter()
-        run.model.train()
-        run.epoch, run.step, run.current = epoch, 0, {}
-        order = table.rows[shuffled(len(table), self.seed, epoch)]
-        index = order[: run.steps * run.batch_size].reshape(run.steps, run.batch_size)
-        totals = np.zeros(len(self.trainer.names))
-        while run.step < run.steps:
-            count = self.pace.next(run.steps - run.step)
-            started = time.perf_counter()
-            told = self.trainer._steps(table, index[run.step : run.step + count])
-            self.pace.note(count)
-            self._check(told, run.step)
-            totals += told.sum(axis=1)
-            run.step += count
-            run.current = dict(zip(self.trainer.names, totals / run.step, strict=True))
-            self._clock(count, time.perf_counter() - started, run.step == count and epoch == 1)
-            self.trainer._tell("on_steps", run)
-            if heard.asked or (run.stopping and run.step < run.steps):
-                return
-        self._epoch_end(began)
-
-    def _epoch_end(self, began: float) -> None:
-        run, history = self.run, self.run.history
-        if self.data.validation is not None:
-            for name, value in self.trainer._measure(self.data.validation).items():
-                run.current[VALIDATION + name] = value
-            if not np.isfinite(run.current[VALIDATION + "loss"]):
-                self._fail("validation loss", run.current[VALIDATION + "loss"], run.steps)
-        history.add({**run.current, "seconds": time.perf_counter() - began})
-        best = history.best_epoch or 0
-        if self.data.validation is None or best == run.epoch:
-            self.kept, self.kept_epoch = run.model.state_dict(), run.epoch
-        self.trainer._tell("on_epoch_end", run)
-        waited = self.patience is not None and run.epoch - best >= self.patience
-        if waited and run.epoch < run.epochs:
-            history.stopped_early = True
-            run.stop()
-
-    def _check(self, told: Array, done: int) -> None:
-        bad = np.flatnonzero(~np.isfinite(told[0]))
-        if len(bad):
-            self._fail("loss", told[0, bad[0]], done + int(bad[0]) + 1)
-
-    def _fail(self, what: str, value: float, step: int) -> None:
-        rate = self.trainer.optimizer.learning_rate
-        kept = f"those after epoch {self.kept_epoch}" if self.kept_epoch else "the initial ones"
-        raise NumericsError(
-            f"the {what} became {value} in epoch {self.run.epoch}, step {step}. The weights are "
-            f"back to {kept}. Most often the learning rate ({rate:g}) is too high: try "
-            f"{rate / 10:g}. Else clip gradients (clip_global_norm=1.0 of the optimiser), bring "
-            f"inputs and targets to a scale near 1, or find the first bad number with "
-            f"thalweg.debug_nans(). {where()}"
+def _clip(optimizer: Optimizer, norm: float | None) -> None:
+    """Have the optimiser clip gradients."""
+    if norm is None:
+        return
+    if not optimizer.runs_compiled:
+        raise ArgumentError(
+            f"clip_norm: {type(optimizer).__name__} searches along its gradients and does not clip "
+            f"them; leave it out. {where()}"
         )
-
-    def _clock(self, steps: int, seconds: float, compiled: bool) -> None:
-        run = self.run
-        if compiled:
-            return
-        self.timed_steps += steps
-        self.timed_seconds += seconds
-        per_step = max(self.timed_seconds, 1e-9) / self.timed_steps
-        run.examples_per_second = run.batch_size / per_step
-        left = (run.epochs - run.epoch) * run.steps + run.steps - run.step
-        run.seconds_left = left * per_step
-
-    def _restore(self) -> None:
-        self.run.model.load_state_dict(self.kept)
-
-    def _end(self) -> None:
-        """Choose the final weights, and say so if they are not the last ones."""
-        run, history = self.run, self.run.history
-        history.seconds = time.perf_counter() - self.began
-        finished = len(history)
-        last = finished == run.epoch and not (history.interrupted and run.step < run.steps)
-        measured = self.data.validation is not None
-        wants_best = (history.interrupted and measured) or self.patience is not None
-        if wants_best and self.kept_epoch and not (last and self.kept_epoch == finished):
-            self._restore()
-            history.restored = True
-        run.model.eval()
-        run.note = _note(run, self.kept_epoch if measured else 0)
+    if optimizer.clip_global_norm not in (None, norm):
+        raise ArgumentError(
+            f"clip_norm is {norm!r}, and the optimiser has clip_global_norm="
+            f"{optimizer.clip_global_norm!r}; give one of them. {where()}"
+        )
+    optimizer.clip_global_norm = norm
 
 
-def _note(run: Run, kept_epoch: int) -> str:
-    """Return a sentence on how a run ended, empty if it ended as planned."""
-    history = run.history
-    value = history[history.monitor][kept_epoch - 1] if kept_epoch else 0.0
-    name = history.monitor.replace("_", " ")
-    best = f"the model of epoch {kept_epoch} ({name} {value:.4f})"
-    if history.interrupted:
-        if not kept_epoch:
-            at = f"epoch {run.epoch}, step {run.step}"
-            return f"interrupted in {at}: kept the model as it was then"
-        return f"interrupted in epoch {run.epoch}: kept the best so far, {best}"
-    if history.stopped_early:
-        return f"stopped early after epoch {run.epoch}: went back to the best, {best}"
-    return f"went back to the best, {best}" if history.restored else ""
+def _check_count(name: str, count: Any) -> None:
+    if not isinstance(count, (int, np.integer)) or isinstance(count, bool) or count < 1:
+        raise ArgumentError(
+            f"fit: {name} is {count!r}, wanted a whole number from 1. {where()}"
+        )
