@@ -11,6 +11,7 @@ from thalweg.backends.llvm.schedule.scans import in_bodies, scans
 from thalweg.graph.dtype import bool_, float32, int64
 from thalweg.graph.node import Graph, Node, Op
 from thalweg.graph.rewrite import rewrite, topological, with_inputs
+from thalweg.graph.shape import Shape
 from thalweg.graph.signature import describe
 from thalweg.ops import elementwise as e
 from thalweg.ops.creation import IOTA
@@ -212,6 +213,20 @@ def fold(graph: Graph) -> Graph:
     return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
 
 
+LANES = 16  # fewer elements in the last axis are summed almost one by one
+
+
+def _middle(shape: Shape) -> int:
+    """Return the axis at which a reduction is cut into two stages of like length.
+
+    Sums of very different lengths would lose digits in the longer one.
+    """
+    def longer(at: int) -> int:
+        return max(math.prod(shape[:at]), math.prod(shape[at:]))
+
+    return min(range(len(shape) - 1, 0, -1), key=longer)
+
+
 def split_reductions(graph: Graph) -> Graph:
     """Reduce everything in two stages: within rows, which threads share, and then over the rows."""
 
@@ -221,7 +236,7 @@ def split_reductions(graph: Graph) -> Graph:
         source, axes = node.inputs[0], node.attrs["axes"]
         if len(axes) != source.rank:
             return _split_columns(node)
-        if source.size <= 8192:
+        if source.size <= (8192 if source.shape[-1] >= LANES else 1024):
             return node
         shape = source.shape
         if source.rank == 1:
@@ -229,9 +244,9 @@ def split_reductions(graph: Graph) -> Graph:
             if parts == 1:
                 return node
             source = OPS["reshape"](source, shape=(parts, shape[0] // parts))
-        last = source.rank - 1
-        inner = node.op(source, axes=(last,), keepdims=False)
-        outer = node.op(inner, axes=tuple(range(last)), keepdims=False)
+        at = _middle(source.shape)
+        inner = node.op(source, axes=tuple(range(at, source.rank)), keepdims=False)
+        outer = node.op(inner, axes=tuple(range(at)), keepdims=False)
         if node.attrs["keepdims"] and node.shape != ():
             return OPS["reshape"](outer, shape=node.shape)
         return outer
