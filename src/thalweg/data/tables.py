@@ -1,0 +1,363 @@
+"""Tables: CSV, TSV, Parquet, JSON lines and data frames as columns whose kinds are known."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from thalweg.data.column_kinds import KINDS, Column, Kind, read_column
+from thalweg.data.dataset import Arrays, Source, checked_places
+from thalweg.data.delimited import check_unique, read_delimited
+from thalweg.errors import ArgumentError, DataError, nearest, where
+
+__all__ = ["MISSING", "Table", "read_table"]
+
+Array = np.ndarray[Any, Any]
+
+# What stands for a missing value in text; more can be given.
+MISSING: Final = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "#N/A", "?")
+_SUFFIXES: Final = {
+    ".csv": "csv", ".tsv": "csv", ".tab": "csv", ".txt": "csv", ".data": "csv",
+    ".parquet": "parquet", ".pq": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl",
+}  # fmt: skip
+
+
+class Table(Source):
+    """Columns of one length with names and kinds; row i of each is sample i. See ``read_table``.
+
+    ``columns``: name to ``Column`` (its kind, the reason, its values). As a ``Dataset``, a table
+    fetches one array for each column: numbers as float64 with NaN for missing, dates as
+    datetime64[us], categories and text as objects (str or None).
+
+    Example:
+        >>> table = read_table({"age": [31, 4], "name": ["Ann", "Bob"]})
+        >>> table.kinds, len(table)
+        ({'age': 'number', 'name': 'category'}, 2)
+        >>> table.column("age").tolist()
+        [31.0, 4.0]
+    """
+
+    in_memory = True
+
+    def __init__(
+        self, columns: Mapping[str, Column], describe: Callable[[int], str] | None = None
+    ) -> None:
+        self.columns = dict(columns)
+        if not self.columns:
+            raise DataError(f"the table has no columns; give at least one. {where()}")
+        self.names = tuple(self.columns)
+        self.rows = len(next(iter(self.columns.values())).values)
+        self._describe = describe or _row
+
+    def __len__(self) -> int:
+        return self.rows
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kind of each column: number, category, date or text."""
+        return {name: column.kind for name, column in self.columns.items()}
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Why each column is of its kind."""
+        return {name: column.reason for name, column in self.columns.items()}
+
+    def column(self, name: str) -> Array:
+        """Return the values of one column (n,).
+
+        Raises:
+            DataError: there is no such column.
+        """
+        if name not in self.columns:
+            raise DataError(
+                f"there is no column {name!r}; {nearest(name, self.columns)}. {where()}"
+            )
+        return self.columns[name].values
+
+    def fetch(self, rows: Array) -> Arrays:
+        """Return these rows of each column."""
+        return tuple(column.values[rows] for column in self.columns.values())
+
+    def describe(self, row: int) -> str:
+        """Say which line of the file, or which row of the frame, it is."""
+        return self._describe(int(row))
+
+    def take(self, rows: Any) -> Table:
+        """Return a table of these rows only.
+
+        Raises:
+            DataError: a row that does not exist.
+        """
+        places = checked_places(np.asarray(rows), len(self))
+        made = {n: Column(c.kind, c.reason, c.values[places]) for n, c in self.columns.items()}
+        return Table(made, lambda row: self.describe(int(places[row])))
+
+    def select(self, names: Iterable[str]) -> Table:
+        """Return a table of these columns only, in this order.
+
+        Raises:
+            DataError: there is no such column.
+        """
+        chosen = list(names)
+        for name in chosen:
+            self.column(name)
+        return Table({name: self.columns[name] for name in chosen}, self._describe)
+
+    def without(self, *names: str) -> Table:
+        """Return a table without these columns.
+
+        Raises:
+            DataError: there is no such column, or none is left.
+        """
+        for name in names:
+            self.column(name)
+        return self.select(name for name in self.columns if name not in names)
+
+    def __repr__(self) -> str:
+        lines = [f"  {n}: {c.kind} ({c.reason})" for n, c in self.columns.items()]
+        return "\n".join([f"Table of {len(self):,} rows", *lines])
+
+
+def read_table(
+    source: Any,
+    *,
+    kinds: Mapping[str, Kind] | None = None,
+    dates: Mapping[str, str] | None = None,
+    drop: Sequence[str] = (),
+    missing: Sequence[str] = (),
+    separator: str | None = None,
+    encoding: str = "utf-8",
+    header: bool | None = None,
+    names: Sequence[str] | None = None,
+) -> Table:
+    r"""Return the table of a file or data frame, with the kind of each column.
+
+    ``source``: a path of CSV or TSV (also ``.txt`` and ``.data``), Parquet or JSON lines; or a
+    data frame of pandas, Polars or Arrow; or a dict of columns. ``kinds``: the kind of some
+    columns, where the inferred one is wrong. ``dates``: the format of some dates, such as
+    ``{"day": "%d.%m.%Y"}``. ``drop``: columns to leave out. ``missing``: texts that stand for a
+    missing value, besides ``MISSING``. For delimited text only: ``separator`` (found by itself),
+    ``encoding``, ``header`` and ``names`` (give them where the file has no line of names).
+
+    Needs Polars and Narwhals: ``pip install 'thalweg[tables]'``.
+
+    Raises:
+        DataError: a file that is missing, empty, ragged, of another encoding or damaged; duplicate
+            names; a column that is all missing, or holds text among numbers or an infinite number:
+            each with the line and column.
+        ArgumentError: a kind or column that does not exist.
+
+    Example:
+        >>> import tempfile
+        >>> file = Path(tempfile.mkdtemp()) / "people.csv"
+        >>> _ = file.write_text("age,city,since\n31,Rome,2020-05-01\n4,,2024-01-31\n")
+        >>> read_table(file).kinds
+        {'age': 'number', 'city': 'category', 'since': 'date'}
+    """
+    _check_installed()
+    kinds, dates = dict(kinds or {}), dict(dates or {})
+    for name, kind in kinds.items():
+        if kind not in KINDS:
+            raise ArgumentError(f"kinds[{name!r}] is {kind!r}; {nearest(kind, KINDS)}. {where()}")
+    frame, untyped, told = _read(source, separator, encoding, header, names)
+    for who, chosen in (("drop", drop), ("kinds", kinds), ("dates", dates)):
+        _check_known(who, chosen, frame.columns)
+    frame = frame.drop(list(drop))
+    if not frame.width or not frame.height:
+        raise DataError(
+            f"the table has {frame.width} columns and {frame.height} rows; give one with data. "
+            f"{where()}"
+        )
+    columns = {}
+    for name in frame.columns:
+        series, typed = _with_missing(frame[name], missing), name not in untyped
+        columns[name] = read_column(name, series, typed, kinds.get(name), dates.get(name), told)
+    return Table(columns, told)
+
+
+def _read(
+    source: Any,
+    separator: str | None,
+    encoding: str,
+    header: bool | None,
+    names: Sequence[str] | None,
+) -> tuple[Any, set[str], Callable[[int], str]]:
+    """Return a Polars frame, its columns that are text of any kind, and the place of a row."""
+    if not isinstance(source, (str, os.PathLike)):
+        return *_of_frame(source), _row
+    path = Path(source)
+    form = _format(path)
+    if form == "csv":
+        frame, told = _read_csv(path, separator, encoding, header, names)
+        return frame, set(frame.columns), told
+    frame, told = _read_typed(path, form)
+    return frame, set(), told
+
+
+def _row(row: int) -> str:
+    return f"row {row}"
+
+
+def _check_installed() -> None:
+    for package in ("polars", "narwhals"):
+        if importlib.util.find_spec(package) is None:
+            raise DataError(
+                f"reading tables needs {package}, which is not installed: pip install "
+                f"'thalweg[tables]'. {where()}"
+            )
+
+
+def _check_known(who: str, names: Iterable[str], columns: Sequence[str]) -> None:
+    for name in names:
+        if name not in columns:
+            raise ArgumentError(
+                f"read_table: {who} names the column {name!r}, which is not there; "
+                f"{nearest(name, columns)}. {where()}"
+            )
+
+
+def _format(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise DataError(
+            f"{path}: the ending {suffix!r} is of no kind of table; "
+            f"{nearest(suffix, _SUFFIXES)}. {where()}"
+        )
+    if not path.exists():
+        raise DataError(f"the file {path} does not exist; check its path. {where()}")
+    if path.is_file() and not path.stat().st_size:
+        raise DataError(f"{path} is empty, it has no bytes; give another file. {where()}")
+    return _SUFFIXES[suffix]
+
+
+def _read_csv(
+    path: Path,
+    separator: str | None,
+    encoding: str,
+    header: bool | None,
+    names: Sequence[str] | None,
+) -> tuple[Any, Callable[[int], str]]:
+    """Return a frame of texts, and the line of each row."""
+    import polars as pl
+
+    if separator is None and path.suffix.lower() in (".tsv", ".tab"):
+        separator = "\t"
+    found = read_delimited(path, separator, encoding, header, names)
+    try:
+        frame = pl.read_csv(
+            io.BytesIO(found.text),
+            separator=found.separator,
+            has_header=found.header,
+            new_columns=list(found.names),
+            infer_schema=False,
+        )
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"{path} is no table that Polars can read: {error}. Check quotes and separators. "
+            f"{where()}"
+        ) from error
+    if frame.height != len(found.kept):
+        raise DataError(
+            f"{path}: {frame.height:,} rows were read of {len(found.kept):,} that it seems to "
+            f"have; a quote that is opened and not closed can be the cause. {where()}"
+        )
+    if not found.kept.all():
+        frame = frame.filter(pl.Series(found.kept))  # Polars takes an empty line for a row
+    return frame, lambda row: f"{path}: line {int(found.lines[row])}"
+
+
+def _read_typed(path: Path, form: str) -> tuple[Any, Callable[[int], str]]:
+    import polars as pl
+
+    try:
+        if form == "parquet":
+            frame = pl.read_parquet(path)
+        else:
+            frame = pl.read_ndjson(path, infer_schema_length=None)
+    except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+        kind = "Parquet" if form == "parquet" else "JSON lines"
+        raise DataError(
+            f"{path} is no file of {kind} that can be read: {error}. It may be damaged, or of "
+            f"another format. {where()}"
+        ) from error
+    if form == "jsonl":
+        return frame, lambda row: f"{path}: line {row + 1}"
+    return frame, lambda row: f"{path}: row {row}"
+
+
+def _of_frame(source: Any) -> tuple[Any, set[str]]:
+    """Return a Polars frame of a data frame, and its columns of Python objects."""
+    import narwhals as nw
+    import polars as pl
+
+    if isinstance(source, Mapping):
+        return _of_columns(source)
+    if hasattr(source, "collect"):
+        raise DataError(f"got a lazy frame; collect it before, with .collect(). {where()}")
+    names = [str(name) for name in getattr(source, "column_names", getattr(source, "columns", []))]
+    check_unique(names, "the data frame")
+    try:
+        frame = nw.from_native(source, eager_only=True)
+    except TypeError as error:
+        raise DataError(
+            f"got {type(source).__name__}, wanted a path, a data frame of pandas, Polars or Arrow, "
+            f"or a dict of columns. {where()}"
+        ) from error
+    made, untyped = {}, set()
+    for name, given in zip(names, frame.columns, strict=True):
+        series = frame[given]
+        if series.dtype == nw.Object:
+            made[name] = _of_objects(series.to_list())
+            untyped.add(name)
+        else:
+            made[name] = series.to_polars()
+    return pl.DataFrame({name: series.rename(name) for name, series in made.items()}), untyped
+
+
+def _of_columns(source: Mapping[Any, Any]) -> tuple[Any, set[str]]:
+    import polars as pl
+
+    made: dict[str, Any] = {}
+    untyped: set[str] = set()
+    for key, values in source.items():
+        name, column = str(key), np.asarray(values)
+        if column.ndim != 1:
+            raise DataError(
+                f"column {name!r} has shape {column.shape}, wanted one value a row. {where()}"
+            )
+        if column.dtype.kind == "O":
+            made[name] = _of_objects(column.tolist())
+            untyped.add(name)
+        else:
+            made[name] = pl.Series(name, column)
+    lengths = {name: len(series) for name, series in made.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"the columns have several lengths: {lengths}. {where()}")
+    return pl.DataFrame(made), untyped
+
+
+def _of_objects(values: list[Any]) -> Any:
+    """Return a series of text of Python objects; None and NaN are missing."""
+    import polars as pl
+
+    def word(value: Any) -> str | None:
+        return None if value is None or value != value else str(value)
+
+    return pl.Series([word(value) for value in values], dtype=pl.String)
+
+
+def _with_missing(series: Any, missing: Sequence[str]) -> Any:
+    """Return a series in which the words for a missing value are null, and so is NaN."""
+    import polars as pl
+
+    if series.dtype == pl.String:
+        stripped = series.str.strip_chars()
+        words = pl.Series([*MISSING, *missing], dtype=pl.String)
+        return stripped.set(stripped.is_in(words.implode()), None)
+    return series.fill_nan(None) if series.dtype.is_float() else series
