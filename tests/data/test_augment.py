@@ -10,6 +10,7 @@ import pkgutil
 
 import numpy as np
 import pytest
+from tests.backends.llvm.test_native import WIDTHS
 
 import thalweg as tw
 from thalweg.data import augment
@@ -24,7 +25,6 @@ MADE = [
     augment.Compose(augment.HorizontalFlip(), augment.RandomCrop(padding=2), augment.Brightness()),
 ]  # fmt: skip
 MIXING = (augment.Mixup, augment.CutMix)
-WIDTHS = ("sse", "avx2", "auto")
 KEY = tw.random.key(3)
 by_name = pytest.mark.parametrize("aug", MADE, ids=lambda a: type(a).__name__)
 
@@ -114,7 +114,7 @@ def test_vectors_of_any_width_make_the_same_batch(aug):
     x, y = images((8, 9, 7, 3)), np.arange(8) % 4
     made = []
     before = tw.settings.vector
-    for width in WIDTHS:
+    for width in (*WIDTHS, "auto"):
         tw.settings.vector = width
         try:
             made.append(np.asarray(tw.compile(lambda k, x, y: aug(k, x, y)[0])(KEY, x, y)))
