@@ -115,8 +115,9 @@ def test_counts_are_the_published_ones(told: Architecture, monkeypatch: pytest.M
         return
     whole = summary._flops
     monkeypatch.setattr(
-        summary, "_flops", lambda node: whole(node) if node.op.kind in ("contraction", "loop") else 0
-    )
+        summary, "_flops",
+        lambda node: whole(node) if node.op.kind in ("contraction", "loop") else 0,
+    )  # fmt: skip
     flops = model.summary(list(told.inputs) if len(told.inputs) > 1 else told.inputs[0]).flops
     assert flops == pytest.approx(told.flops, rel=0.02)  # attention counts its softmax or not
 
