@@ -44,6 +44,7 @@ CLAIMS = {
     "dcgan_digits": lambda f: 0 < f["entropy_of_digits"] <= 1,
     "digits_lenet": lambda f: f["test_accuracy"] > 0.85,
     "forecast_etth1": lambda f: max(f["mse_lstm"], f["mse_gru"]) < 1.2 * f["mse_last_value"],
+    "grid_search": lambda f: min(f["test_accuracy"], f["test_accuracy_scikit_learn"]) > 0.6,
     "linear_stack": lambda f: (
         f["collapse_error"] < 1e-5
         and f["accuracy_linear_stack"] < 0.6
