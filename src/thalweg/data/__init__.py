@@ -19,6 +19,7 @@ from thalweg.data.dataset import (
     as_dataset,
     read_all,
 )
+from thalweg.data.features import Pipeline, default_pipeline
 from thalweg.data.image_files import ImageFiles, ImageFolder, ImageTable, read_image
 from thalweg.data.loader import Loader
 from thalweg.data.mapped import MappedDataset, map_array
@@ -41,9 +42,11 @@ from thalweg.data.tokens import TokenDataset, write_tokens
 
 __all__ = [
     "DATASETS", "ArrayDataset", "AudioFiles", "AudioFolder", "Batches", "Dataset", "ImageFiles",
-    "ImageFolder", "ImageTable", "Loader", "MappedDataset", "SequenceDataset", "Source", "Subset",
+    "ImageFolder", "ImageTable", "Loader", "MappedDataset", "Pipeline",
+    "SequenceDataset", "Source", "Subset",
     "Table", "TextLines", "TokenDataset", "Transformed", "WindowDataset", "as_dataset", "augment",
-    "batches", "bucketed", "check_finite", "check_leaks", "class_balanced", "find_gaps",
+    "batches", "bucketed", "check_finite", "check_leaks", "class_balanced",
+    "default_pipeline", "find_gaps",
     "group_split", "k_fold", "list_datasets", "load", "load_digits", "map_array", "random_split",
     "read_all", "read_audio", "read_image", "read_table", "read_text", "resample", "sequential",
     "shuffled", "split", "split_dataset", "stratified_split", "time_folds", "time_split",
