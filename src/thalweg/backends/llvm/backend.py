@@ -9,7 +9,6 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from thalweg.backends.base import Array, Backend, Bound, Program, Repeated
-from thalweg.backends.llvm.codegen.program import flush_module
 from thalweg.backends.llvm.loops import Buffer, Schedule, Step
 from thalweg.backends.llvm.runtime import cache as disk
 from thalweg.backends.llvm.runtime.barrier import STATE_BYTES
@@ -80,6 +78,8 @@ def _obtain(graph: Graph, target: Target, threads: int) -> _Code:
 
 
 def _compiled(graph: Graph, target: Target, threads: int) -> tuple[bytes, dict[str, Any]]:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
     from thalweg.backends.llvm.compile import lower, worthwhile_threads
 
     pieces: list[Future[bytes]] = []
@@ -290,6 +290,10 @@ def _constant_address(buffer: Buffer) -> int:
 
 def _times(program: NativeProgram, made: Any, text: str, arrays: Sequence[Array]) -> str:
     """Return the median time of each kernel, run alone on one thread on these inputs."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from thalweg.backends.llvm.codegen.program import flush_module
+
     library = Library.from_object(build(text, program.target))
     given = [np.array(a, order="C") for a in arrays]
     results = [np.zeros(shape, kind) for shape, kind in program.outputs]

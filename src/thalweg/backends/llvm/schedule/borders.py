@@ -1,7 +1,8 @@
 """Zeros around an operand: the terms of a sum that meet only them are left out.
 
 A convolution with padding reads rows of zeros at the edges of each image: a sixth of all rows of
-four with a kernel of three. The buffer holds them, so that every tile has one form.
+four with a kernel of three. The buffer holds them, so that every tile has one form. What is left
+out counts as nothing, even where the other operand is infinite or no number.
 """
 
 from __future__ import annotations
@@ -30,12 +31,15 @@ def _along(plan: Plan, d: int) -> Border | None:
     walking = [x for x in plan.loops if _moves_along(x, stride, above)]
     summed = [x for x in plan.all_taps if _moves_along(x, stride, above)]
     outer = [i for i, x in enumerate(plan.outer) if _moves_along(x, stride, above)]
-    if (low, high) == (0, a.shape[d]) or len(walking) != 2 or not _alone(plan, stride):
+    if (low, high) == (0, a.shape[d]) or len(walking) != 2 or not _alone(plan, stride, above):
         return None
     if len(summed) != 1 or len(outer) != 1:
         return None
     step = plan.outer[outer[0]].a // stride
     start = plan.a_base // stride % a.shape[d]
+    last = start + sum((x.size - 1) * x.a // stride for x in walking)
+    if last >= a.shape[d]:
+        return None
     return Border(outer[0], summed[0], start, step, summed[0].a // stride, low, high)
 
 
@@ -51,11 +55,12 @@ def _moves_along(x: Axis, stride: int, above: int) -> bool:
     return x.size > 1 and x.a > 0 and x.a % stride == 0 and (x.size - 1) * x.a < above
 
 
-def _alone(plan: Plan, stride: int) -> bool:
-    """Whether all loops inside of a row stay in it, and none walks backwards."""
-    if any(x.a < 0 for x in plan.loops):
+def _alone(plan: Plan, stride: int, above: int) -> bool:
+    """Whether all loops inside of a row stay in it, and no other one changes the row."""
+    others = [x for x in plan.loops if not _moves_along(x, stride, above)]
+    if any(x.a < 0 or (x.a >= stride and x.a % above) for x in others):
         return False
-    inside = [x for x in plan.loops if 0 < abs(x.a) < stride]
+    inside = [x for x in others if 0 < x.a < stride]
     return plan.a_base % stride + sum((x.size - 1) * x.a for x in inside) < stride
 
 

@@ -74,7 +74,7 @@ class Slicer:
                 longer = self._chain_from(i, slices, steps, after, ahead, taken)
                 if len(longer) > max(len(found), 1):
                     found, count = longer, slices
-            if found:
+            if found and _levels(after, [*chains, found]) is not None:
                 chains.append(found)
                 taken.update(found)
                 for j in found:
@@ -145,7 +145,7 @@ class Slicer:
 
     def _of_kernel(self, step: Step, lead: list[Axis]) -> dict[int, list[_Access]] | None:
         kernel, plan = step.kernel, step.plan
-        positions = list(range(len(lead)))
+        positions = [int(x.labels) for x in lead] if plan is None else []
         if plan is not None:
             assert kernel.anchor is not None
             labels = kernel.anchor.attrs["spec"][2]
@@ -248,24 +248,42 @@ def _ancestors(after: list[set[int]]) -> list[int]:
     return ahead
 
 
-def _sort(steps: list[Step], after: list[set[int]], chains: list[list[int]]) -> None:
-    """Give the steps of a chain one level, which is after all that any of them needs."""
-    home = list(range(len(steps)))
+def _homes(count: int, chains: list[list[int]]) -> list[int]:
+    """Return, for each step, the first of its chain, or itself."""
+    home = list(range(count))
     for chain in chains:
         for i in chain:
             home[i] = chain[0]
+    return home
+
+
+def _levels(after: list[set[int]], chains: list[list[int]]) -> list[int] | None:
+    """Return a level for each step, one for a chain; None if two chains wait for each other."""
+    home = _homes(len(after), chains)
     before: dict[int, set[int]] = {h: set() for h in home}
     for i, sources in enumerate(after):
         before[home[i]] |= {home[s] for s in sources} - {home[i]}
-    level: dict[int, int] = {}
-    waiting = sorted(before)
-    while waiting:
-        ready = [h for h in waiting if before[h] <= level.keys()]
-        assert ready, "chains wait for each other"
-        for h in ready:
-            level[h] = max((level[s] + 1 for s in before[h]), default=0)
-        waiting = [h for h in waiting if h not in level]
-    for i, step in enumerate(steps):
-        step.level = level[home[i]]
-    order = sorted(range(len(steps)), key=lambda i: (steps[i].level, home[i], i))
+    later: dict[int, list[int]] = {h: [] for h in before}
+    for h, sources in before.items():
+        for s in sources:
+            later[s].append(h)
+    waits = {h: len(sources) for h, sources in before.items()}
+    level = dict.fromkeys(before, 0)
+    ready = [h for h, n in waits.items() if not n]
+    for h in ready:  # grows while it is walked
+        for other in later[h]:
+            level[other] = max(level[other], level[h] + 1)
+            waits[other] -= 1
+            if not waits[other]:
+                ready.append(other)
+    return [level[h] for h in home] if len(ready) == len(before) else None
+
+
+def _sort(steps: list[Step], after: list[set[int]], chains: list[list[int]]) -> None:
+    """Give the steps of a chain one level, which is after all that any of them needs."""
+    home, levels = _homes(len(steps), chains), _levels(after, chains)
+    assert levels is not None
+    for step, level in zip(steps, levels, strict=True):
+        step.level = level
+    order = sorted(range(len(steps)), key=lambda i: (levels[i], home[i], i))
     steps[:] = [steps[i] for i in order]
