@@ -10,7 +10,7 @@ from thalweg.backends.llvm.codegen.program import Program, ProgramWriter, Ready
 from thalweg.backends.llvm.loops import Schedule, Step
 from thalweg.backends.llvm.runtime.barrier import emit_barrier
 from thalweg.backends.llvm.runtime.target import Target
-from thalweg.backends.llvm.schedule import convolutions, layout, scans, simplify
+from thalweg.backends.llvm.schedule import convolutions, halves, layout, scans, simplify
 from thalweg.backends.llvm.schedule.contractions import describe
 from thalweg.backends.llvm.schedule.plan import Scheduler
 from thalweg.graph.node import Graph
@@ -22,6 +22,8 @@ PASSES: tuple[tuple[GraphPass, str], ...] = (
     (simplify.check_indices, "an index out of range must be reported, never read or written"),
     (simplify.empty, "loops over nothing need no code"),
     (simplify.drop_identities, "stop_gradient and custom rules mean nothing once differentiated"),
+    (halves.widen_contractions, "16-bit operands are converted once, not at each use"),
+    (halves.cast_sources, "an element is converted once, not in each window that shows it"),
     (simplify.short_gathers, "one element a row is cheaper as a masked sum, which fuses"),
     (convolutions.gather_windows, "sums over windows are contractions too, read not scattered"),
     (convolutions.join_pads, "gradients of parts lie side by side: they need no sum"),
@@ -30,7 +32,6 @@ PASSES: tuple[tuple[GraphPass, str], ...] = (
     (layout.merge_later, "a tensor is read through split axes, but not through joined ones"),
     (simplify.fold, "what was folded makes more of it visible"),
     (layout.read_padded, "a value and its padded copy need not both be written"),
-    (simplify.widen_contractions, "16-bit operands are converted once, not at each use"),
     (simplify.matrix_times_vector, "a single column would leave most lanes of a tile empty"),
     (simplify.split_contractions, "weights should be read by the core that updated them"),
     (simplify.split_reductions, "threads can share a reduction only along axes that stay"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
+from thalweg.backends.llvm.schedule.halves import without_casts
 from thalweg.graph.node import Graph, Node
 from thalweg.graph.rewrite import rewrite, topological, users, with_inputs
 from thalweg.graph.shape import Shape
 from thalweg.ops import movement as mv
-from thalweg.ops.record import OPS, full
+from thalweg.ops.record import OPS, cast_node, full
 from thalweg.ops.windows import OVERLAP_ADD, expanded, windows
 
 NARROW = 16  # columns that a vector holds
@@ -151,10 +152,12 @@ class _Job:
 
 
 def _as_contraction(node: Node, starts: Shape, shape: Shape) -> Node | None:
-    product, a = node.inputs[0], node.attrs
+    (product, casts), a = without_casts(node.inputs[0]), node.attrs
     order = None
     if product.op.name == "transpose":
         order, product = product.attrs["axes"], product.inputs[0]
+        product, earlier = without_casts(product)
+        casts = earlier + casts
     if product.op.name != "contract":
         return None
     x, y = product.inputs
@@ -180,6 +183,8 @@ def _as_contraction(node: Node, starts: Shape, shape: Shape) -> Node | None:
     ]
     few = columns < NARROW and a["sizes"][-1] > 1
     made = _solved(work, jobs[:-1] if few else jobs)
+    for kind in casts:  # a 16-bit product is rounded once more, as a whole
+        made = cast_node(made, kind)
     if not few:
         return made
     # So few columns would leave lanes empty: those of the last axis' places join them, and are

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from thalweg.backends.llvm.schedule.scans import in_bodies, scans
-from thalweg.graph.dtype import bool_, float32, int64
+from thalweg.graph.dtype import bool_, int64
 from thalweg.graph.node import Graph, Node, Op
 from thalweg.graph.rewrite import rewrite, topological, with_inputs
 from thalweg.graph.shape import Shape
 from thalweg.graph.signature import describe
 from thalweg.ops import elementwise as e
 from thalweg.ops.creation import IOTA
-from thalweg.ops.record import CONSTANT, OPS, cast_node, full
+from thalweg.ops.record import CONSTANT, OPS, full
 
 GATHERS = ("take", "scatter_add", "take_along_axis", "add_along_axis")
 ALONG_LIMIT = 4096  # longer rows are gathered, shorter ones compared with the index
@@ -298,23 +298,6 @@ def empty(graph: Graph) -> Graph:
             rest = tuple(i for i in node.inputs if i.size)
             return with_inputs(node, rest) if len(rest) > 1 else rest[0]
         return node.inputs[0] if name in ("scatter_add", "add_along_axis") else node
-
-    return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
-
-
-def widen_contractions(graph: Graph) -> Graph:
-    """Compute contractions of 16-bit numbers in float32, rounding the result once.
-
-    They are defined so; and one conversion of each operand is cheaper than one at each use.
-    """
-
-    def rule(node: Node) -> Node:
-        if node.op.name != "contract" or not node.dtype.is_float or node.dtype.bits != 16:
-            return node
-        wide = [cast_node(i, float32) for i in node.inputs]
-        made = node.op(*wide, **node.attrs)
-        made.scope, made.origin = node.scope, node.origin
-        return cast_node(made, node.dtype)
 
     return Graph(graph.inputs, rewrite(graph.outputs, rule), graph.aliases)
 
