@@ -34,12 +34,14 @@ class Column:
     """One column: its kind, the reason for it, and its values.
 
     ``values``: (n,), float64 with NaN for a number that is missing; datetime64[us] with NaT for a
-    date; objects, str or None, for a category or text.
+    date; objects, str or None, for a category or text. ``date_format``: how a date was written,
+    where it was text.
     """
 
     kind: Kind
     reason: str
     values: Array
+    date_format: str | None = None
 
     def __post_init__(self) -> None:
         assert self.kind in KINDS, self.kind
@@ -98,6 +100,22 @@ def read_column(
             f"text; make columns of its parts, or leave it out with drop=[{name!r}]. {where()}"
         )
     return _of_strings(name, series, typed, kind, date_format, describe)
+
+
+def missing_column(kind: Kind, rows: int) -> Column:
+    """Return a column of a kind in which every value is missing.
+
+    >>> missing_column("number", 2).values.tolist()
+    [nan, nan]
+    """
+    made: Array
+    if kind == "number":
+        made = np.full(rows, np.nan)
+    elif kind == "date":
+        made = np.full(rows, np.datetime64("NaT"), "datetime64[us]")
+    else:
+        made = np.full(rows, None, object)
+    return Column(kind, "as in the earlier table; all values are missing", made)
 
 
 def _of_strings(
@@ -170,6 +188,8 @@ def _typed_number(
     import polars as pl
 
     if kind in ("category", "text"):
+        if series.dtype.is_float() and (series.is_null() | (series % 1 == 0)).all():
+            series = series.cast(pl.Int64)  # 1.0 is the word "1": a frame with gaps makes floats
         return Column(kind, "as you said", _words(series.cast(pl.String)))
     if kind == "date":
         raise DataError(
@@ -219,7 +239,7 @@ def _dates(
     if fitting:
         form, dates = fitting[0]
         values = dates.cast(pl.Datetime("us")).to_numpy().astype("datetime64[us]")
-        return Column("date", f"all {present:,} values are dates like {form}", values)
+        return Column("date", f"all {present:,} values are dates like {form}", values, form)
     if wanted:
         best = max((_parsed(series, form) for form in formats), key=lambda d: -d.null_count())
         row = (series.is_not_null() & best.is_null()).arg_true().to_list()[0]

@@ -6,12 +6,13 @@ import importlib.util
 import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from thalweg.data.column_kinds import KINDS, Column, Kind, read_column
+from thalweg.data.column_kinds import KINDS, Column, Kind, missing_column, read_column
 from thalweg.data.dataset import Arrays, Source, checked_places
 from thalweg.data.delimited import check_unique, read_delimited
 from thalweg.errors import ArgumentError, DataError, nearest, where
@@ -64,6 +65,15 @@ class Table(Source):
         return {name: column.kind for name, column in self.columns.items()}
 
     @property
+    def schema(self) -> dict[str, dict[str, str]]:
+        """Kind of each column, and format of its dates: what ``read_table(like=...)`` takes."""
+        return {
+            name: {"kind": column.kind} | ({"format": column.date_format} if column.date_format
+                                           else {})
+            for name, column in self.columns.items()
+        }  # fmt: skip
+
+    @property
     def reasons(self) -> dict[str, str]:
         """Why each column is of its kind."""
         return {name: column.reason for name, column in self.columns.items()}
@@ -95,7 +105,7 @@ class Table(Source):
             DataError: a row that does not exist.
         """
         places = checked_places(np.asarray(rows), len(self))
-        made = {n: Column(c.kind, c.reason, c.values[places]) for n, c in self.columns.items()}
+        made = {n: replace(c, values=c.values[places]) for n, c in self.columns.items()}
         return Table(made, lambda row: self.describe(int(places[row])))
 
     def select(self, names: Iterable[str]) -> Table:
@@ -129,6 +139,7 @@ def read_table(
     *,
     kinds: Mapping[str, Kind] | None = None,
     dates: Mapping[str, str] | None = None,
+    like: Mapping[str, Mapping[str, str]] | None = None,
     drop: Sequence[str] = (),
     missing: Sequence[str] = (),
     separator: str | None = None,
@@ -141,7 +152,9 @@ def read_table(
     ``source``: a path of CSV or TSV (also ``.txt`` and ``.data``), Parquet or JSON lines; or a
     data frame of pandas, Polars or Arrow; or a dict of columns. ``kinds``: the kind of some
     columns, where the inferred one is wrong. ``dates``: the format of some dates, such as
-    ``{"day": "%d.%m.%Y"}``. ``drop``: columns to leave out. ``missing``: texts that stand for a
+    ``{"day": "%d.%m.%Y"}``. ``like``: the ``schema`` of an earlier table or of a fitted pipeline,
+    whose columns are read as they were then, whatever these rows look like; those that are not
+    there are passed over. ``drop``: columns to leave out. ``missing``: texts that stand for a
     missing value, besides ``MISSING``. For delimited text only: ``separator`` (found by itself),
     ``encoding``, ``header`` and ``names`` (give them where the file has no line of names).
 
@@ -168,6 +181,11 @@ def read_table(
     frame, untyped, told = _read(source, separator, encoding, header, names)
     for who, chosen in (("drop", drop), ("kinds", kinds), ("dates", dates)):
         _check_known(who, chosen, frame.columns)
+    for name, known in (like or {}).items():
+        if name in frame.columns:
+            kinds.setdefault(name, known["kind"])  # type: ignore[arg-type]
+            if "format" in known and name in untyped and name not in dates:
+                dates[name] = known["format"]
     frame = frame.drop(list(drop))
     if not frame.width or not frame.height:
         raise DataError(
@@ -177,6 +195,9 @@ def read_table(
     columns = {}
     for name in frame.columns:
         series, typed = _with_missing(frame[name], missing), name not in untyped
+        if name in (like or {}) and series.null_count() == len(series):
+            columns[name] = missing_column(kinds[name], len(series))
+            continue
         columns[name] = read_column(name, series, typed, kinds.get(name), dates.get(name), told)
     return Table(columns, told)
 

@@ -27,6 +27,7 @@ from thalweg.models.resnet import CIFARResNet, ResNet
 from thalweg.models.seq2seq import Seq2Seq
 from thalweg.models.sequence_classifier import SequenceClassifier
 from thalweg.models.silero_vad import SileroVAD
+from thalweg.models.tabular import TabularNetwork
 from thalweg.models.transformer import Transformer
 from thalweg.models.unet import UNet
 from thalweg.models.variational import VariationalAutoencoder, variational_loss
@@ -60,6 +61,7 @@ __all__ = [
     "SequenceClassifier",
     "SileroVAD",
     "SparseAutoencoder",
+    "TabularNetwork",
     "Transformer",
     "UNet",
     "VariationalAutoencoder",

@@ -62,54 +62,126 @@ def _use_threads(threads: int) -> None:
 
 @app.command()
 def train(
-    dataset: Annotated[str, typer.Argument(help="What to train on: digits.")],
-    epochs: Annotated[int, typer.Option(min=1, help="Times through the data.")] = 20,
-    batch_size: BatchSize = 128,
-    hidden: Hidden = "512,256",
-    learning_rate: Annotated[
-        float | None, typer.Option(help="The largest one; it falls to 0. Else the optimiser's own.")
+    source: Annotated[
+        str, typer.Argument(metavar="DATA", help="A file or folder, or digits (it comes along).")
+    ],
+    target: Annotated[
+        list[str] | None, typer.Option(help="Column to predict; may be repeated for numbers.")
     ] = None,
+    task: Annotated[str | None, typer.Option(help="Kind of task, else told by the data.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Run folder; else runs/NAME.", show_default=False)
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an ended run.")] = False,
+    seconds: Annotated[
+        str | None, typer.Option("--time", help="Budget, such as 90s, 10m or 2h.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Most times through the data.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows in one step.")] = None,
+    hidden: Annotated[
+        str | None, typer.Option(help="Units of the hidden layers, such as 256,128; none for none.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Size of a step.")] = None,
     optimizer: Optimizer = "adamw",
-    dropout: Dropout = 0.3,
-    seed: Annotated[int, typer.Option(min=0, help="Decides everything that is random.")] = 0,
+    dropout: Annotated[
+        float | None, typer.Option(min=0, max=0.99, help="Share of hidden units dropped.")
+    ] = None,
     patience: Annotated[
-        int, typer.Option(min=1, help="Epochs without a better validation that are let pass.")
-    ] = 6,
-    output: Annotated[Path, typer.Option(help="Folder for model and figure.")] = Path(
-        "runs/digits"
-    ),
+        int | None, typer.Option(min=1, help="Epochs without a better validation let pass.")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Column to leave out.")] = None,
+    category: Annotated[
+        list[str] | None, typer.Option(help="Column of numbers that are categories.")
+    ] = None,
+    missing: Annotated[list[str] | None, typer.Option(help="Word for a missing value.")] = None,
+    group: Annotated[str | None, typer.Option(help="Column that no split may cut.")] = None,
+    time: Annotated[
+        str | None, typer.Option("--order-by", help="Column of time: test on the last rows.")
+    ] = None,
+    horizon: Annotated[int | None, typer.Option(min=1, help="Steps to forecast.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other setting, as NAME=VALUE.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides everything that is random.")] = 0,
     threads: Threads = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say the last line only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say the figures only.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Say the figures as JSON.")] = False,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Use the first N training images only.")
+        int | None, typer.Option(min=1, help="digits: use the first N training images only.")
     ] = None,
 ) -> None:
-    """Train a network; save the model, and a figure of how it went."""
-    from thalweg.app.cli.train_digits import Options, train_digits
-    from thalweg.data import DATASETS
-    from thalweg.errors import ArgumentError, nearest
+    """Train a network on a file or folder; keep it with all that was measured.
 
-    if dataset not in DATASETS:
-        raise ArgumentError(f"the data set {dataset!r} is unknown; {nearest(dataset, DATASETS)}")
+    thalweg train prices.csv --target price
+    thalweg train photos/            (a folder of images for each class)
+    thalweg train hourly.csv --task series --horizon 24
+    """
     _use_threads(threads)
-    code = train_digits(
-        Options(epochs=epochs, batch_size=batch_size, hidden=hidden, learning_rate=learning_rate,
-                optimizer=optimizer, dropout=dropout, seed=seed, patience=patience, output=output,
-                quiet=quiet, limit=limit)
+    if source == "digits":
+        from thalweg.app.cli.train_digits import Options, train_digits
+
+        code = train_digits(
+            Options(epochs=epochs or 20, batch_size=batch_size or 128, hidden=hidden or "512,256",
+                    learning_rate=learning_rate, optimizer=optimizer,
+                    dropout=0.3 if dropout is None else dropout, seed=seed, patience=patience or 6,
+                    output=output or Path("runs/digits"), quiet=quiet, limit=limit)
+        )  # fmt: skip
+        raise typer.Exit(code)
+    from thalweg.app.cli.options import duration, named_values, sizes
+    from thalweg.app.cli.train_source import train_source
+
+    given = {
+        "target": tuple(target or ()), "task": task, "epochs": epochs, "batch_size": batch_size,
+        "hidden": sizes(hidden), "learning_rate": learning_rate, "dropout": dropout,
+        "optimizer": None if optimizer == "adamw" else optimizer, "patience": patience,
+        "drop": tuple(drop or ()), "categories": tuple(category or ()),
+        "missing": tuple(missing or ()), "group": group, "time": time, "horizon": horizon,
+        "seconds": duration(seconds), "seed": seed or None, **named_values(set_ or ()),
+    }  # fmt: skip
+    raise typer.Exit(
+        train_source(Path(source), given, config, output, resume=resume, quiet=quiet,
+                     as_json=as_json)
     )  # fmt: skip
-    raise typer.Exit(code)
 
 
 @app.command()
 def predict(
-    model: Annotated[Path, typer.Argument(help="A model file, NAME.safetensors.")],
-    images: Annotated[list[Path], typer.Argument(help="Images, one digit on each.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line an image.")] = False,
+    model: Annotated[Path, typer.Argument(help="A run folder, or a model of digits.")],
+    sources: Annotated[
+        list[Path], typer.Argument(help="Data as it was trained on; images of digits.")
+    ],
+    output: Annotated[
+        Path | None, typer.Option(help="File for the predictions, .csv or .jsonl.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one line a row.")] = False,
 ) -> None:
-    """Say which class each image shows, and the probability of every class."""
-    from thalweg.app.cli.predict import predict_images
+    """Say what a trained network makes of new data.
 
-    raise typer.Exit(predict_images(model, images, as_json))
+    thalweg predict runs/prices new.csv --output predicted.csv
+    """
+    from thalweg.app.cli.predict import is_digits, predict_images
+    from thalweg.app.cli.predict_source import predict_source
+
+    if is_digits(model):
+        raise typer.Exit(predict_images(model, sources, as_json))
+    for source in sources:
+        predict_source(model, source, output, as_json)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A run folder.")],
+    source: Annotated[Path, typer.Argument(help="Data as it was trained on, with its targets.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a trained network on other data.
+
+    thalweg evaluate runs/prices later.csv
+    """
+    from thalweg.app.cli.predict_source import evaluate_source
+
+    raise typer.Exit(evaluate_source(model, source, as_json))
 
 
 @app.command()

@@ -17,9 +17,16 @@ from thalweg.formats import ModelInfo, info, load
 from thalweg.nn import Module
 from thalweg.train import predict
 
-__all__ = ["predict_images"]
+__all__ = ["is_digits", "predict_images"]
 
 Array = np.ndarray[Any, Any]
+
+
+def is_digits(path: Path) -> bool:
+    """Whether a file is a model that ``thalweg train digits`` saved, or no run folder at all."""
+    if path.is_dir():
+        return False
+    return not path.is_file() or info(path).preprocessing.get("kind") == "digits"
 
 
 def predict_images(path: Path, images: Sequence[Path], as_json: bool) -> int:

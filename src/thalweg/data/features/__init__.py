@@ -3,6 +3,7 @@
 from thalweg.data.features.categories import Codes, OneHot
 from thalweg.data.features.dates import DateParts
 from thalweg.data.features.defaults import default_pipeline
+from thalweg.data.features.images import Pixels
 from thalweg.data.features.numbers import (
     Periodic,
     PiecewiseLinear,
@@ -11,10 +12,13 @@ from thalweg.data.features.numbers import (
     Standardise,
 )
 from thalweg.data.features.pipeline import Pipeline
+from thalweg.data.features.sounds import LogMel
 from thalweg.data.features.targets import ClassTarget, NumberTarget
+from thalweg.data.features.texts import Tokens
 from thalweg.data.features.transformer import Transformer, Values
 
 __all__ = [
-    "ClassTarget", "Codes", "DateParts", "NumberTarget", "OneHot", "Periodic", "PiecewiseLinear",
-    "Pipeline", "Quantile", "Robust", "Standardise", "Transformer", "Values", "default_pipeline",
+    "ClassTarget", "Codes", "DateParts", "LogMel", "NumberTarget", "OneHot", "Periodic",
+    "PiecewiseLinear", "Pipeline", "Pixels", "Quantile", "Robust", "Standardise", "Tokens",
+    "Transformer", "Values", "default_pipeline",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +12,7 @@ from thalweg.data.features.dates import DateParts
 from thalweg.data.features.numbers import Quantile, Standardise, skewness
 from thalweg.data.features.pipeline import Pipeline
 from thalweg.data.features.targets import ClassTarget, NumberTarget
+from thalweg.data.features.texts import Tokens
 from thalweg.data.features.transformer import Transformer
 from thalweg.data.tables import Table, read_table
 from thalweg.errors import DataError, where
@@ -24,12 +26,15 @@ _FAR: Final = 20.0  # interquartile ranges from the median: no bell-shaped law r
 _FEW: Final = 20  # distinct values that a counter of rows always exceeds
 
 
-def default_pipeline(table: Any, target: str | None = None, *, rows: Any = None) -> Pipeline:
+def default_pipeline(
+    table: Any, target: str | None = None, *, rows: Any = None, texts: bool = False
+) -> Pipeline:
     """Return a pipeline, not fitted, with a transformer for each column and why it was chosen.
 
     Give the training table, or the training ``rows`` of the whole: the choice looks at values.
     Constant columns, and those with another value in each row, are left out. ``reasons`` of the
-    pipeline has a sentence for each column.
+    pipeline has a sentence for each column. Columns of text are left out, or with ``texts`` become
+    rows of tokens, each an array of its own.
 
     Raises:
         DataError: no such target, or no column is left.
@@ -48,7 +53,7 @@ def default_pipeline(table: Any, target: str | None = None, *, rows: Any = None)
     for name, column in training.columns.items():
         if name == target:
             continue
-        transformer, reason = _choice(name, column.kind, column.values)
+        transformer, reason = _choice(name, column.kind, column.values, texts)
         reasons.append(f"{name} {reason}")
         if transformer is not None:
             chosen[name] = transformer
@@ -61,13 +66,18 @@ def default_pipeline(table: Any, target: str | None = None, *, rows: Any = None)
     return Pipeline(chosen, targets, reasons)
 
 
-def _choice(name: str, kind: str, values: Array) -> tuple[Transformer | None, str]:
+def _choice(
+    name: str, kind: str, values: Array, texts: bool
+) -> tuple[Transformer | None, str]:
     if kind == "number":
         return _number(name, values)
     if kind == "date":
         return DateParts(), "is turned into cycles, year and time gone by: it holds dates."
-    if kind != "category":
-        return None, f"is left out: it holds {kind}s; turn it into numbers or categories before."
+    if kind == "text":
+        if not texts:
+            return None, "is left out: it holds texts; give texts=True for rows of tokens."
+        level = "character" if importlib.util.find_spec("tokenizers") is None else "wordpiece"
+        return Tokens(level=level), f"becomes rows of {level} tokens: it holds texts."
     present = [value for value in values if value is not None]
     distinct = len(set(present))
     if distinct <= 1 and len(present) == len(values):

@@ -17,7 +17,7 @@ from thalweg.errors import ArgumentError, DataError, nearest, where
 
 __all__ = ["Pipeline"]
 
-_VERSION = 1
+_VERSION = 2
 
 
 class Pipeline:
@@ -30,7 +30,8 @@ class Pipeline:
     Every use gives the same arrays in the same order, whatever the order of the table's columns:
     ``numbers`` (n, features) float32, ``codes`` (n, columns) int64, then one for each transformer
     with an array of its own, then the target if the table has it. What no column asks for is left
-    out. A table is a ``Table``, a data frame, or a dict of arrays (n, ...).
+    out. A table is a ``Table``, a path, a data frame, or a dict of arrays (n, ...); ``schema`` has
+    the kinds of the training table, by which paths and frames are read ever after.
 
     Raises:
         ArgumentError: no columns, something that is no transformer or is fitted already, or a
@@ -55,6 +56,7 @@ class Pipeline:
         self.target = {str(name): copy.deepcopy(made) for name, made in (target or {}).items()}
         self.reasons = list(reasons)
         self.fitted = False
+        self.schema: dict[str, dict[str, str]] = {}  # of the training table, for read_table
         self._ignored: list[str] = []
         if not self.columns or len(self.target) > 1:
             raise ArgumentError(
@@ -89,7 +91,7 @@ class Pipeline:
                 f"this pipeline was fitted before; other rows would leak into it. Use transform, "
                 f"or make a new one. {where()}"
             )
-        columns, place = columns_of(table)
+        columns, place, schema = columns_of(table)
         if rows is not None:
             chosen = checked_places(np.asarray(rows), len(next(iter(columns.values()))))
             columns = {name: values[chosen] for name, values in columns.items()}
@@ -111,6 +113,7 @@ class Pipeline:
         self.columns = {name: made[name] for name in self.columns}
         self.target = {name: made[name] for name in wanted}
         self._ignored = [name for name in columns if name not in made]
+        self.schema = {name: told for name, told in schema.items() if name in made}
         self.fitted = True
         return self
 
@@ -133,7 +136,7 @@ class Pipeline:
         if rows is None:
             return self.transform(table)
         # Only these rows: another row may hold a class that the training rows lack.
-        columns, _ = columns_of(table)
+        columns, _, _ = columns_of(table, self.schema)
         return self.transform({name: values[rows] for name, values in columns.items()})
 
     def dataset(self, table: Any) -> ArrayDataset:
@@ -143,7 +146,7 @@ class Pipeline:
 
     def unseen(self, table: Any) -> dict[str, dict[str, int]]:
         """Return, for each column that has some, the unseen values and how often each comes."""
-        columns, place = columns_of(table)
+        columns, place, _ = columns_of(table, self.schema)
         found = {
             name: made.unseen(Values(name, self._column(columns, name), place))
             for name, made in self.columns.items()
@@ -187,7 +190,8 @@ class Pipeline:
                 parts[part].append({"name": name} | told)
                 arrays |= {f"{part}.{i}.{key}": array for key, array in found.items()}
         facts = {"version": _VERSION, "fitted": self.fitted, "reasons": list(self.reasons)}
-        return facts | {"ignored": list(self._ignored)} | parts, arrays
+        told = {name: dict(kind) for name, kind in self.schema.items()}
+        return facts | {"ignored": list(self._ignored), "schema": told} | parts, arrays
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], arrays: Mapping[str, Array]) -> Pipeline:
@@ -210,7 +214,7 @@ class Pipeline:
                 found[told["name"]] = Transformer.from_state(told, own)
         made.columns, made.target = parts["columns"], parts["target"]
         made.reasons, made.fitted = list(state["reasons"]), bool(state["fitted"])
-        made._ignored = list(state["ignored"])
+        made._ignored, made.schema = list(state["ignored"]), dict(state["schema"])
         return made
 
     def _arrays(self, table: Any) -> dict[str, Array]:
@@ -218,7 +222,7 @@ class Pipeline:
             raise ArgumentError(
                 f"the pipeline is not fitted; call fit with the training rows first. {where()}"
             )
-        columns, place = columns_of(table)
+        columns, place, _ = columns_of(table, self.schema)
         known = {*self.columns, *self.target, *self._ignored}
         extra = [name for name in columns if name not in known]
         if extra:
@@ -251,11 +255,16 @@ class Pipeline:
         return columns[name]
 
 
-def columns_of(table: Any) -> tuple[dict[str, Array], Callable[[int], str]]:
-    """Return the columns (n, ...) of a table, frame or dict, and the place of a row in words.
+def columns_of(
+    table: Any, like: Mapping[str, Mapping[str, str]] | None = None
+) -> tuple[dict[str, Array], Callable[[int], str], dict[str, dict[str, str]]]:
+    """Return the columns (n, ...) of a table, frame or dict, the place of a row, and the schema.
+
+    ``like``: the schema of the training table. A file or frame is read by it; a ``Table``, which
+    was read without it, must have the same kinds, and a dict has none.
 
     Raises:
-        DataError: columns of several lengths, or something that is no table.
+        DataError: columns of several lengths, of another kind, or something that is no table.
 
     >>> list(columns_of({"a": [1, 2]})[0])
     ['a']
@@ -268,6 +277,14 @@ def columns_of(table: Any) -> tuple[dict[str, Array], Callable[[int], str]]:
         lengths = {name: values.shape[:1] for name, values in columns.items()}
         if not columns or len(set(lengths.values())) > 1 or () in lengths.values():
             raise DataError(f"wanted columns of one length, got {lengths}. {where()}")
-        return columns, lambda row: f"row {row}"
-    read = table if isinstance(table, Table) else read_table(table)
-    return {name: read.column(name) for name in read.names}, read.describe
+        return columns, lambda row: f"row {row}", {}
+    read = table if isinstance(table, Table) else read_table(table, like=like)
+    for name, kind in read.kinds.items():
+        wanted = (like or {}).get(name, {}).get("kind", kind)
+        if kind != wanted and "number" in (kind, wanted):
+            raise DataError(
+                f"column {name!r} was read as {kind} ({read.reasons[name]}), but was {wanted} in "
+                f"the training table; read it alike: read_table(..., like=pipeline.schema). "
+                f"{where()}"
+            )
+    return {name: read.column(name) for name in read.names}, read.describe, read.schema

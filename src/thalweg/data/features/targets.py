@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from thalweg.errors import DataError, where
 __all__ = ["ClassTarget", "NumberTarget"]
 
 Array = np.ndarray[Any, Any]
+_TYPES: Final[dict[str, Callable[[str], Any]]] = {
+    "text": str, "whole": int, "number": float, "truth": lambda word: word == "true",
+}  # fmt: skip
 
 
 class ClassTarget(Transformer):
@@ -38,8 +42,11 @@ class ClassTarget(Transformer):
         """The names of labels 0, 1, ..."""
         return tuple(self.facts["classes"])
 
-    def inverse_transform(self, labels: Any) -> list[str]:
+    def inverse_transform(self, labels: Any) -> list[Any]:
         """Return the class names of labels (n,), or of the largest of logits (n, classes).
+
+        They are of the type that the training rows had: text, whole numbers, numbers or truth
+        values.
 
         Raises:
             DataError: a label that no class has, or logits of another number of classes.
@@ -56,7 +63,8 @@ class ClassTarget(Transformer):
             )
         if ((given < 0) | (given >= count)).any():
             raise DataError(f"labels go from 0 to {count - 1}, got {given.tolist()}. {where()}")
-        return [self.classes[label] for label in given]
+        known = [_TYPES[self.facts["type"]](name) for name in self.classes]
+        return [known[label] for label in given]
 
     def _learn(self, column: Values) -> None:
         _check_present(column)
@@ -69,6 +77,9 @@ class ClassTarget(Transformer):
             )
         whole = all(word.lstrip("-").isdigit() for word in words)
         self.facts["classes"] = sorted(words, key=int) if whole else sorted(words)
+        kind = column.values.dtype.kind
+        number = "whole" if whole else "number"
+        self.facts["type"] = {"b": "truth", "i": number, "u": number, "f": number}.get(kind, "text")
 
     def _apply(self, column: Values) -> Array:
         _check_present(column)

@@ -1,0 +1,81 @@
+"""``thalweg train DATA``: from a file or folder to a run folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from thalweg.app.cli.reporting import INTERRUPTED, fail, say
+from thalweg.errors import ArgumentError
+from thalweg.tasks import Settings, Trained, train
+from thalweg.train import Progress
+
+__all__ = ["figure_lines", "train_source"]
+
+
+def train_source(
+    source: Path, given: Mapping[str, Any], config: Path | None, output: Path | None, *,
+    resume: bool, quiet: bool, as_json: bool,
+) -> int:  # fmt: skip
+    """Train as flags and a TOML file say, flags first; return the exit code.
+
+    Raises:
+        ThalwegError: a setting, the source or the folder cannot be used.
+    """
+    chosen = {**(Settings.read(config) if config else {}),
+              **{k: v for k, v in given.items() if v not in (None, ())}}  # fmt: skip
+    settings = Settings.of(chosen)
+    if source.suffix.lower() in (".csv", ".tsv", ".parquet", ".jsonl") and not (
+        settings.target or settings.task
+    ):
+        raise ArgumentError(
+            f"{source.name} is a table: name the column to predict with --target, or the kind of "
+            "task with --task (series, texts, images, sounds)"
+        )
+    folder = output or Path("runs") / source.name.split(".")[0]
+    silent = quiet or as_json
+    made = train(
+        source, settings, folder, resume=resume, events=() if silent else [Progress()],
+        tell=(lambda text: None) if silent else say,
+    )  # fmt: skip
+    if as_json:
+        told = {"folder": str(folder), "task": made.results["task"],
+                "figures": made.results["figures"], "seconds": made.results["seconds"]}  # fmt: skip
+        say(json.dumps(told))
+    else:
+        _tell(made, folder, quiet)
+    if made.history.interrupted:
+        fail(f"interrupted: the best network so far, of epoch {made.history.best_epoch}, was kept")
+        return INTERRUPTED
+    return 0
+
+
+def figure_lines(results: Mapping[str, Any]) -> list[str]:
+    """Return a line for each figure on the test rows, with its interval and the naive one.
+
+    >>> figure_lines({"figures": [{"name": "MAE", "value": 1, "low": 0.5, "high": 2, "naive": 3}]})
+    ['MAE  1.0000  (0.5000 to 2.0000)  naive 3.0000']
+    """
+    lines = []
+    width = max((len(f["name"]) for f in results["figures"]), default=0)
+    for figure in results["figures"]:
+        naive = "" if figure["naive"] is None else f"  naive {figure['naive']:.4f}"
+        lines.append(
+            f"{figure['name']:<{width}}  {figure['value']:.4f}  "
+            f"({figure['low']:.4f} to {figure['high']:.4f}){naive}"
+        )
+    return lines
+
+
+def _tell(made: Trained, folder: Path, quiet: bool) -> None:
+    if not quiet:
+        history = made.history
+        say(f"trained {len(history)} epochs, the best is {history.best_epoch}; {history.verdict()}")
+        rows = made.results["rows"]["test"]
+        say(f"on {rows:,} rows that were never trained on (95 % of bootstrap samples):")
+    for line in figure_lines(made.results):
+        say(line)
+    if not quiet:
+        say(f"kept in {folder}; {made.results['seconds']:.0f} s")

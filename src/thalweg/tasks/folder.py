@@ -1,0 +1,158 @@
+"""The run folder: all that is kept of a training, readable without Thalweg, holding no code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from thalweg.errors import FormatError, where
+from thalweg.formats import save
+from thalweg.formats.atomic import check_writable, write_whole
+from thalweg.formats.safetensors_file import read_metadata, read_tensors, write_tensors
+from thalweg.models import load
+from thalweg.nn import Module
+
+__all__ = ["RunFolder"]
+
+Array = np.ndarray[Any, Any]
+MODEL: Final = "model.safetensors"
+PIPELINE: Final = "pipeline.safetensors"
+CONFIG: Final = "config.toml"
+METRICS: Final = "metrics.jsonl"
+RESULTS: Final = "results.json"
+REPORT: Final = "report.html"
+CHECKPOINTS: Final = "checkpoints"
+_KEY: Final = "thalweg.task"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths in a run folder, and how its files are written and read: each whole or not at all.
+
+    ``model.safetensors``: the network. ``pipeline.safetensors``: what was learned of the data, its
+    facts as JSON in the metadata. ``config.toml``: every choice. ``metrics.jsonl``: one line an
+    epoch. ``results.json``: what was measured. ``report.html``: the report. ``checkpoints/``: for
+    ``--resume``.
+
+    >>> RunFolder(Path("runs/a")).model.name
+    'model.safetensors'
+    """
+
+    place: Path
+
+    @classmethod
+    def new(cls, place: Path) -> RunFolder:
+        """Return a folder that can be written to; it is made if it is missing.
+
+        Raises:
+            FormatError: it cannot be written to; says why.
+        """
+        return cls(check_writable(place))
+
+    @classmethod
+    def existing(cls, place: Path) -> RunFolder:
+        """Return the run folder at a place, or the one that a model file lies in.
+
+        Raises:
+            FormatError: there is none.
+        """
+        folder = place.parent if place.is_file() else place
+        for name in (MODEL, PIPELINE, CONFIG):
+            if not (folder / name).is_file():
+                raise FormatError(
+                    f"{str(place)!r} is no run folder: {name} is not in it. Give the folder that "
+                    f"`thalweg train` wrote. {where()}"
+                )
+        return cls(folder)
+
+    @property
+    def model(self) -> Path:
+        """The network."""
+        return self.place / MODEL
+
+    @property
+    def config(self) -> Path:
+        """Every choice."""
+        return self.place / CONFIG
+
+    @property
+    def metrics(self) -> Path:
+        """One line an epoch."""
+        return self.place / METRICS
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.place / REPORT
+
+    @property
+    def checkpoints(self) -> Path:
+        """What a run is resumed from."""
+        return self.place / CHECKPOINTS
+
+    def write_text(self, path: Path, text: str) -> None:
+        """Write a text file, whole or not at all."""
+        write_whole(path, [text.encode()])
+
+    def write_model(self, model: Module, **facts: Any) -> None:
+        """Write the network; ``facts`` as for ``thalweg.formats.save``."""
+        save(model, self.model, **facts)
+
+    def read_model(self) -> Module:
+        """Return the network, in evaluation mode."""
+        return load(self.model)
+
+    def write_pipeline(self, facts: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        """Write what was learned of the data."""
+        held = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        held = held or {"none": np.zeros(1, np.float32)}  # a file needs one
+        write_tensors(self.place / PIPELINE, held, {_KEY: json.dumps(facts)})
+
+    def read_pipeline(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return what was learned of the data.
+
+        Raises:
+            FormatError: the file is missing or damaged.
+        """
+        path = self.place / PIPELINE
+        told = read_metadata(path).get(_KEY)
+        try:
+            facts = json.loads(told or "")
+        except ValueError as error:
+            raise FormatError(
+                f"{str(path)!r} is damaged: it tells no task; train again. {where()}"
+            ) from error
+        return dict(facts), read_tensors(path)
+
+    def write_results(self, results: Mapping[str, Any]) -> None:
+        """Write what was measured."""
+        self.write_text(self.place / RESULTS, json.dumps(results, indent=1, default=_plain) + "\n")
+
+    def read_results(self) -> dict[str, Any]:
+        """Return what was measured.
+
+        Raises:
+            FormatError: the file is missing or damaged.
+        """
+        path = self.place / RESULTS
+        try:
+            made = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise FormatError(
+                f"{str(path)!r} cannot be read ({error}); train again. {where()}"
+            ) from error
+        return dict(made)
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON has no word for as what it has."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return str(value)

@@ -1,0 +1,69 @@
+"""A finished run: its network, used on new data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from thalweg.errors import DataError, FormatError, nearest, where
+from thalweg.nn import Module
+from thalweg.tasks.folder import RunFolder
+from thalweg.tasks.settings import Settings
+from thalweg.tasks.task import TASKS, Rows, Task
+from thalweg.train.evaluation import Evaluator
+
+__all__ = ["Run"]
+
+Array = np.ndarray[Any, Any]
+
+
+class Run:
+    """The network of a run folder, and what it needs to read new data.
+
+    ``folder``, ``task``, ``model``: as they were trained. ``Run.load(place)`` reads them back.
+    """
+
+    def __init__(self, folder: RunFolder, task: Task, model: Module) -> None:
+        self.folder, self.task, self.model = folder, task, model
+        self._evaluator = Evaluator(model, task.transform)
+
+    @classmethod
+    def load(cls, place: str | Path) -> Run:
+        """Return the run of a folder. No code is read from it.
+
+        Raises:
+            FormatError: it is no run folder, is damaged, or of an unknown task.
+        """
+        folder = RunFolder.existing(Path(place))
+        told, arrays = folder.read_pipeline()
+        name = str(told.get("task"))
+        if name not in TASKS:
+            raise FormatError(
+                f"{str(place)!r} holds the task {name!r}; {nearest(name, TASKS)}. {where()}"
+            )
+        task = TASKS[name](Settings.of(Settings.parse(told["settings"])))
+        try:
+            task.restore(told["facts"], arrays)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(
+                f"{str(place)!r}: its pipeline does not fit this version ({error!r}); train again. "
+                f"{where()}"
+            ) from error
+        return cls(folder, task, folder.read_model())
+
+    def outputs(self, rows: Rows, batch_size: int = 512) -> Array:
+        """Return what the network gives for rows (n, ...)."""
+        return self._evaluator.outputs(list(rows.inputs), batch_size=batch_size)
+
+    def predict(self, source: Any, batch_size: int = 512) -> dict[str, list[Any]]:
+        """Return predictions of a source as columns.
+
+        Raises:
+            DataError: the source cannot be read, or lacks what the network needs.
+        """
+        rows = self.task.read(source)
+        if not len(rows):
+            raise DataError(f"{source} has no rows to predict. {where()}")
+        return self.task.columns(self.outputs(rows, batch_size))

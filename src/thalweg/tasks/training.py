@@ -1,0 +1,136 @@
+"""From a source to a run folder: recognise, prepare, train, measure, keep."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thalweg.errors import DataError, FormatError, where
+from thalweg.formats.checkpoint import find_checkpoints
+from thalweg.optim import AdamW
+from thalweg.optim import get as get_optimizer
+from thalweg.tasks.appraisal import appraise
+from thalweg.tasks.folder import RunFolder
+from thalweg.tasks.run import Run
+from thalweg.tasks.settings import Settings
+from thalweg.tasks.task import Problem, Task, recognise
+from thalweg.train import Events, History, JSONLinesLog, Trainer
+
+__all__ = ["Trained", "train"]
+
+Tell = Callable[[str], None]
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished training: the run, its history, and the results as ``results.json`` has them."""
+
+    run: Run
+    history: History
+    results: dict[str, Any]
+
+class _Budget(Events):
+    """Ends a run when its time is over."""
+
+    def __init__(self, seconds: float) -> None:
+        self.end = time.monotonic() + seconds
+
+    def on_steps(self, run: Any) -> None:
+        if time.monotonic() > self.end:
+            run.note = "the time is over"
+            run.stop()
+
+def train(
+    source: Path,
+    settings: Settings,
+    folder: Path,
+    *,
+    resume: bool = False,
+    events: Sequence[Events] = (),
+    tell: Tell = lambda text: None,
+) -> Trained:
+    """Train on a source, measure honestly, and keep everything in a folder.
+
+    ``tell`` is given a line for each thing that was inferred or chosen, before training begins.
+
+    Raises:
+        DataError: the source cannot be learned from.
+        ArgumentError: a setting that does not fit.
+        FormatError: the folder cannot be written to.
+    """
+    if not source.exists():
+        raise DataError(f"{str(source)!r} does not exist; check its path. {where()}")
+    began = time.monotonic()
+    place = RunFolder.new(folder)
+    if not resume and place.checkpoints.is_dir() and find_checkpoints(place.checkpoints):
+        raise FormatError(
+            f"{str(folder)!r} holds a run already: go on with it (--resume), or give another "
+            f"folder (--output). {where()}"
+        )
+    task, reason = recognise(source, settings)
+    tell(f"task    {task.name}: {reason}")
+    problem = task.prepare(source)
+    _tell_of(problem, task, tell)
+    place.write_text(place.config, problem.settings.to_toml())
+    listeners = [*events, JSONLinesLog(place.metrics)]
+    if settings.seconds is not None:
+        listeners.append(_Budget(settings.seconds - (time.monotonic() - began)))
+    trainer = _trainer(problem, listeners)
+    history = trainer.fit(
+        (*problem.training.inputs, problem.training.truth),
+        epochs=problem.settings.epochs or 1,
+        batch_size=min(problem.settings.batch_size or 32, len(problem.training)),
+        validation=(*problem.validation.inputs, problem.validation.truth),
+        seed=problem.settings.seed, early_stopping=problem.settings.patience,
+        folder=place.checkpoints, resume=resume,
+    )  # fmt: skip
+    place.write_pipeline(*_facts(task))
+    place.write_model(
+        problem.model, classes=[str(c) for c in task.classes] or None,
+        preprocessing={"kind": task.name, "pipeline": "pipeline.safetensors"},
+        training={"source": source.name, "settings": Settings.parse(problem.settings.to_toml())},
+    )  # fmt: skip
+    run = Run(place, task, problem.model)
+    results = appraise(run, problem, history) | {
+        "source": str(source), "task": task.name, "why": reason, "reasons": problem.reasons,
+        "notes": problem.notes, "seconds": time.monotonic() - began,
+        "parameters": problem.model.count_parameters(), "settings": problem.settings.to_toml(),
+    }  # fmt: skip
+    place.write_results(results)
+    return Trained(run, history, results)
+
+def _facts(task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
+    facts, arrays = task.state()
+    told = {"task": task.name, "settings": task.settings.to_toml(), "facts": facts}
+    return told, arrays
+
+def _tell_of(problem: Problem, task: Task, tell: Tell) -> None:
+    sizes = [f"{len(part):,}" for part in (problem.training, problem.validation, problem.test)]
+    what = ", ".join(task.targets) or "the class"
+    told = f" of {len(task.classes)} classes" if task.kind == "classes" else ""
+    tell(f"target  {what}: {task.kind}{told}")
+    tell(f"rows    {sizes[0]} to train on, {sizes[1]} to validate, {sizes[2]} to test")
+    for reason in problem.reasons:
+        tell(f"        {reason}")
+    for note in problem.notes:
+        tell(f"note    {note}")
+    chosen = problem.settings
+    tell(f"network {chosen.network}, {problem.model.count_parameters():,} parameters; "
+         f"{chosen.optimizer}, learning rate {chosen.learning_rate}, batches of "
+         f"{chosen.batch_size}, at most {chosen.epochs} epochs")  # fmt: skip
+
+def _trainer(problem: Problem, events: Sequence[Events]) -> Trainer:
+    chosen = problem.settings
+    kind: Any = get_optimizer(chosen.optimizer)
+    options: dict[str, Any] = {}
+    if chosen.learning_rate is not None:
+        options["learning_rate"] = chosen.learning_rate
+    if chosen.weight_decay is not None and issubclass(kind, AdamW):
+        options["weight_decay"] = chosen.weight_decay
+    return Trainer(
+        problem.model, problem.loss, kind(problem.model, **options), metrics=(),
+        transform=problem.transform, augment=problem.augment if chosen.augment else None,
+        ema=chosen.ema, precision=chosen.precision, clip_norm=5.0, events=events,
+    )  # fmt: skip
