@@ -38,6 +38,7 @@ TWINS: dict[type[nn.Module], Callable[[Any], Any]] = {
     tw.models.SequenceClassifier: recurrent.classifier,
     tw.models.SileroVAD: recurrent.silero_vad,
     tw.models.SparseAutoencoder: dense.sparse_autoencoder,
+    tw.models.TabularNetwork: dense.tabular,
     tw.models.Transformer: transformers.transformer,
     tw.models.UNet: images.unet,
     tw.models.VGG: images.vgg,

@@ -21,6 +21,23 @@ def mlp(ours: Any) -> Any:
     return dense((ours.inputs, *ours.hidden, ours.classes))
 
 
+def tabular(ours: Any) -> Any:
+    """With columns of numbers alone."""
+    assert (ours.codes, ours.texts, ours.classes) == ((), (), True)
+    layers: list[Any] = []
+    for before, after in pairwise((ours.numbers, *ours.hidden)):
+        layers += [T.Linear(before, after), T.ReLU(), T.Dropout(ours.dropout)]
+
+    def run(m: Any, x: Any) -> Any:
+        y = m.shared(x[:, None] * m.scale)
+        y = torch.einsum("bmh,mho->bmo", y, m.heads) + m.offsets
+        return y if m.training else torch.log(y.softmax(-1).mean(1) + 1e-12)
+
+    values = {name: T.Parameter(torch.from_numpy(getattr(ours, name).numpy()))
+              for name in ("scale", "heads", "offsets")}  # fmt: skip
+    return Net(run, shared=T.Sequential(*layers), **values)
+
+
 def perceptron(ours: Any) -> Any:
     """Weights that no gradient moves; the rule is the test's."""
     values = {"weight": torch.zeros(ours.features), "bias": torch.zeros(())}

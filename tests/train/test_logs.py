@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import struct
 import sys
 import types
 from pathlib import Path
@@ -106,10 +107,44 @@ def test_tensorboard_is_told_every_number(monkeypatch: Any, tmp_path: Path) -> N
     assert told[-1] == "closed"
 
 
+def events_of(path: Path) -> list[Any]:
+    """Return the events of a TensorBoard file: records of length, checksum, event, checksum."""
+    kind = pytest.importorskip("tensorboardX.proto.event_pb2").Event
+    raw, at, made = path.read_bytes(), 0, []
+    while at < len(raw):
+        (size,) = struct.unpack_from("<Q", raw, at)
+        made.append(kind.FromString(raw[at + 12 : at + 12 + size]))
+        at += 16 + size
+    return made
+
+
 def test_tensorboard_files_can_be_read(tmp_path: Path) -> None:
+    """The library itself writes them; each number stands at its epoch."""
     pytest.importorskip("tensorboardX")
-    run([TensorBoardLog(tmp_path)], epochs=1)
-    assert [p for p in tmp_path.iterdir() if "tfevents" in p.name and p.stat().st_size > 100]
+    history = run([TensorBoardLog(tmp_path)], epochs=3)
+    (path,) = [p for p in tmp_path.iterdir() if "tfevents" in p.name]
+    found: dict[str, list[tuple[int, float]]] = {}
+    for event in events_of(path):
+        for value in event.summary.value:
+            found.setdefault(value.tag, []).append((event.step, value.simple_value))
+    for name in ("loss", "validation_loss"):
+        steps, values = zip(*found[name], strict=True)
+        assert steps == (1, 2, 3)
+        np.testing.assert_allclose(values, history[name], rtol=1e-6)
+
+
+def test_mlflow_holds_every_number(tmp_path: Path, monkeypatch: Any) -> None:
+    """With the library itself, where it is installed."""
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.set_tracking_uri(f"file://{tmp_path}")
+    history = run([MLflowLog("digits")], epochs=3)
+    client = mlflow.tracking.MlflowClient()
+    (told,) = client.search_runs([mlflow.get_experiment_by_name("digits").experiment_id])
+    found = client.get_metric_history(told.info.run_id, "validation_loss")
+    assert told.info.status == "FINISHED"
+    assert [m.step for m in found] == [1, 2, 3]
+    np.testing.assert_allclose([m.value for m in found], history["validation_loss"], rtol=1e-6)
 
 
 def test_mlflow_is_told_and_its_run_is_resumed(monkeypatch: Any, tmp_path: Path) -> None:

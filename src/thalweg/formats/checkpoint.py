@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from thalweg.errors import FormatError
-from thalweg.formats.safetensors_file import read_metadata, read_tensors, write_tensors
+from thalweg.formats.safetensors_file import read_file, write_tensors
 
 __all__ = [
     "CHECKPOINT_VERSION", "Checkpoint", "checkpoint_name", "find_checkpoints", "read_checkpoint",
@@ -132,7 +132,7 @@ def read_checkpoint(path: PathLike) -> Checkpoint:
             version.
     """
     place = Path(path)
-    metadata = read_metadata(place)
+    metadata, arrays = read_file(place)
     if _FACTS not in metadata or _CHECKSUM not in metadata:
         raise FormatError(
             f"{str(place)!r} is not a checkpoint: it holds numbers without the state of a run. "
@@ -150,7 +150,6 @@ def read_checkpoint(path: PathLike) -> Checkpoint:
             f"{version}; this version reads formats up to {CHECKPOINT_VERSION}. Upgrade: "
             "pip install --upgrade thalweg"
         )
-    arrays = read_tensors(place)
     if _checksum(text, arrays) != metadata[_CHECKSUM]:
         raise FormatError(
             f"{str(place)!r} is damaged: its checksum does not fit what it holds. Use another "

@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
 import ml_dtypes
 import numpy as np
@@ -22,8 +22,9 @@ import numpy as np
 from thalweg.errors import DTypeError, FormatError
 from thalweg.formats.atomic import write_whole
 
-__all__ = ["read_metadata", "read_tensors", "write_tensors"]
+__all__ = ["read_file", "read_metadata", "read_tensors", "write_tensors"]
 
+T = TypeVar("T")
 Array = np.ndarray[Any, Any]
 PathLike = str | os.PathLike[str]
 
@@ -82,10 +83,22 @@ def read_tensors(path: PathLike) -> dict[str, Array]:
     Raises:
         FormatError: the file is missing, truncated, damaged or of another kind.
     """
+    return read_file(path)[1]
+
+
+def read_file(path: PathLike) -> tuple[dict[str, str], dict[str, Array]]:
+    """Return the text and the arrays of a safetensors file, which is read once.
+
+    The arrays are parts of one buffer, so that a large file is not copied in memory.
+
+    Raises:
+        FormatError: the file is missing, truncated, damaged or of another kind.
+    """
     data = _bytes(path)
-    header, start = _header(path, data)
-    header.pop("__metadata__", None)
-    return {name: _array(path, data, start, name, entry) for name, entry in header.items()}
+    length = min(int.from_bytes(bytes(data[:8]), "little"), _LONGEST_HEADER)
+    header, start = _header(path, bytes(data[: 8 + length]), len(data))
+    found = _metadata(path, header)
+    return found, {name: _array(path, data, start, name, e) for name, e in header.items()}
 
 
 def read_metadata(path: PathLike) -> dict[str, str]:
@@ -94,17 +107,30 @@ def read_metadata(path: PathLike) -> dict[str, str]:
     Raises:
         FormatError: the file is missing, truncated, damaged or of another kind.
     """
-    header, _ = _header(path, _bytes(path))
-    found = header.get("__metadata__", {})
+    size = _opened(path, lambda place: place.stat().st_size)
+    first = bytes(_bytes(path, 8))
+    length = min(int.from_bytes(first, "little"), _LONGEST_HEADER)
+    header, _ = _header(path, bytes(_bytes(path, 8 + length)), size)
+    return _metadata(path, header)
+
+
+def _metadata(path: PathLike, header: dict[str, Any]) -> dict[str, str]:
+    """Take the text out of a header."""
+    found = header.pop("__metadata__", {})
     if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
         _damaged(path, "its metadata is not text by names")
     return found
 
 
-def _bytes(path: PathLike) -> bytes:
+def _bytes(path: PathLike, count: int = -1) -> Array:
+    """Return the first bytes of a file, or all of them."""
+    return _opened(path, lambda place: np.fromfile(place, np.uint8, count))
+
+
+def _opened(path: PathLike, read: Callable[[Path], T]) -> T:
     place = Path(path)
     try:
-        return place.read_bytes()
+        return read(place)
     except FileNotFoundError as error:
         raise FormatError(f"{str(place)!r} does not exist. {_instead(place)}") from error
     except IsADirectoryError as error:
@@ -125,7 +151,8 @@ def _instead(place: Path) -> str:
     return "Give the path of a model file, NAME.safetensors; `thalweg train` writes one."
 
 
-def _header(path: PathLike, data: bytes) -> tuple[dict[str, Any], int]:
+def _header(path: PathLike, data: bytes, size: int) -> tuple[dict[str, Any], int]:
+    """Return the header that a file of ``size`` bytes begins with, and where it ends."""
     if not data:
         raise FormatError(f"{str(path)!r} is empty. Copy or train the model again.")
     length = int.from_bytes(data[:8], "little")
@@ -134,8 +161,8 @@ def _header(path: PathLike, data: bytes) -> tuple[dict[str, Any], int]:
             f"{str(path)!r} is not a model: it does not begin as a safetensors file does. Give a "
             "file that thalweg has saved."
         )
-    if len(data) < 8 + length:
-        _truncated(path, len(data), 8 + length)
+    if size < 8 + length:
+        _truncated(path, size, 8 + length)
     try:
         header = json.loads(data[8 : 8 + length])
     except ValueError:
@@ -145,7 +172,7 @@ def _header(path: PathLike, data: bytes) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def _array(path: PathLike, data: bytes, start: int, name: str, entry: Any) -> Array:
+def _array(path: PathLike, data: Array, start: int, name: str, entry: Any) -> Array:
     try:
         dtype, shape = _CODES[entry["dtype"]], tuple(entry["shape"])
         begin, end = entry["data_offsets"]
@@ -158,8 +185,8 @@ def _array(path: PathLike, data: bytes, start: int, name: str, entry: Any) -> Ar
         _damaged(path, f"its entry for {name!r} makes no sense")
     if start + end > len(data):
         _truncated(path, len(data), start + end)
-    values = np.frombuffer(data, dtype, math.prod(shape), start + begin)
-    return values.reshape(shape).copy()  # of its own: frombuffer's is read-only
+    values = data[start + begin : start + end].view(dtype).reshape(shape)
+    return values if values.flags.aligned else values.copy()
 
 
 def _truncated(path: PathLike, got: int, wanted: int) -> NoReturn:

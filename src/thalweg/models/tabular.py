@@ -12,6 +12,7 @@ from thalweg import nn
 from thalweg.errors import ArgumentError, ShapeError, where
 from thalweg.models.registry import register
 from thalweg.nn import initializers
+from thalweg.nn.inputs import check_dtype
 from thalweg.nn.keys import Key, derived_key
 from thalweg.nn.layers import new_parameter, positive
 
@@ -24,7 +25,7 @@ PAPER: Final = (
 
 
 @register(
-    "tabular", paper=PAPER, parameters=85_970, flops=1_187_840, inputs=((100,),),
+    "tabular", paper=PAPER, parameters=72_688, flops=927_744, inputs=((100,),),
     small={"numbers": 12, "hidden": (16,), "members": 4, "outputs": 3}, small_inputs=((12,),),
 )  # fmt: skip
 class TabularNetwork(nn.Module):
@@ -54,6 +55,7 @@ class TabularNetwork(nn.Module):
     Raises:
         ArgumentError: no columns at all, or a size that is not from 1 on.
         ShapeError: other inputs than these.
+        DTypeError: numbers of another dtype than the weights.
 
     Example:
         >>> import thalweg as tw
@@ -135,7 +137,9 @@ class TabularNetwork(nn.Module):
         left = [tw.asarray(x) for x in inputs]
         parts = []
         if self.numbers:
-            parts.append(_columns("numbers", left.pop(0), self.numbers))
+            x = _columns("numbers", left.pop(0), self.numbers)
+            check_dtype("TabularNetwork", x._node, self.scale.dtype)
+            parts.append(x)
         if self.codes:
             codes = _columns("codes", left.pop(0), len(self.codes))
             parts += [table(codes[:, i]) for i, table in enumerate(self.tables)]

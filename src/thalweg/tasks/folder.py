@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ RESULTS: Final = "results.json"
 REPORT: Final = "report.html"
 CHECKPOINTS: Final = "checkpoints"
 _KEY: Final = "thalweg.task"
+_CHECKSUM: Final = "checksum"  # over facts and arrays: a changed bit would only predict wrongly
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,9 @@ class RunFolder:
         """Write what was learned of the data."""
         held = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         held = held or {"none": np.zeros(1, np.float32)}  # a file needs one
-        write_tensors(self.place / PIPELINE, held, {_KEY: json.dumps(facts)})
+        text = json.dumps(facts)
+        told = {_KEY: text, _CHECKSUM: _checksum(text, held)}
+        write_tensors(self.place / PIPELINE, held, told)
 
     def read_pipeline(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Return what was learned of the data.
@@ -120,18 +125,30 @@ class RunFolder:
             FormatError: the file is missing or damaged.
         """
         path = self.place / PIPELINE
-        told = read_metadata(path).get(_KEY)
+        told, arrays = read_metadata(path), read_tensors(path)
+        text = told.get(_KEY, "")
+        if text and told.get(_CHECKSUM) != _checksum(text, arrays):
+            raise FormatError(
+                f"{str(path)!r} is damaged: its contents do not fit its checksum; copy it again, "
+                f"or train again. {where()}"
+            )
         try:
-            facts = json.loads(told or "")
+            facts = json.loads(text)
         except ValueError as error:
             raise FormatError(
                 f"{str(path)!r} is damaged: it tells no task; train again. {where()}"
             ) from error
-        return dict(facts), read_tensors(path)
+        if not isinstance(facts, dict):
+            raise FormatError(
+                f"{str(path)!r} is damaged: it tells no task but {text[:40]!r}; train again. "
+                f"{where()}"
+            )
+        return facts, arrays
 
     def write_results(self, results: Mapping[str, Any]) -> None:
-        """Write what was measured."""
-        self.write_text(self.place / RESULTS, json.dumps(results, indent=1, default=_plain) + "\n")
+        """Write what was measured; a number that is not finite becomes null, as JSON has it."""
+        text = json.dumps(_finite(results), indent=1, default=_plain, allow_nan=False)
+        self.write_text(self.place / RESULTS, text + "\n")
 
     def read_results(self) -> dict[str, Any]:
         """Return what was measured.
@@ -146,7 +163,32 @@ class RunFolder:
             raise FormatError(
                 f"{str(path)!r} cannot be read ({error}); train again. {where()}"
             ) from error
-        return dict(made)
+        if not isinstance(made, dict):
+            raise FormatError(f"{str(path)!r} holds no results; train again. {where()}")
+        return made
+
+
+def _finite(value: Any) -> Any:
+    """Return a tree in which None stands for NaN and infinity."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biu":
+        return value.tolist()  # an image: as quick as it can be
+    if isinstance(value, (np.generic, np.ndarray)):
+        return _finite(_plain(value))
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _checksum(text: str, arrays: Mapping[str, Array]) -> str:
+    """Return the SHA-256 of the facts, and of every array's name, dtype, shape and bytes."""
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"\0{name}\0{array.dtype.name}\0{arrays[name].shape}\0".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from thalweg.errors import DataError, FormatError, nearest, where
+from thalweg.errors import DataError, FormatError, ShapeError, ThalwegError, nearest, where
 from thalweg.nn import Module
 from thalweg.tasks.folder import RunFolder
 from thalweg.tasks.settings import Settings
@@ -43,19 +43,31 @@ class Run:
             raise FormatError(
                 f"{str(place)!r} holds the task {name!r}; {nearest(name, TASKS)}. {where()}"
             )
-        task = TASKS[name](Settings.of(Settings.parse(told["settings"])))
         try:
+            task = TASKS[name](Settings.of(Settings.parse(told["settings"])))
             task.restore(told["facts"], arrays)
-        except (KeyError, TypeError, ValueError) as error:
+        except ThalwegError as error:
+            raise FormatError(f"{str(place)!r} is of another version: {error}") from error
+        except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
             raise FormatError(
-                f"{str(place)!r}: its pipeline does not fit this version ({error!r}); train again. "
-                f"{where()}"
+                f"{str(place)!r}: its pipeline does not fit this version ({error!r}); train again, "
+                f"or use the version of Thalweg that made it. {where()}"
             ) from error
         return cls(folder, task, folder.read_model())
 
     def outputs(self, rows: Rows, batch_size: int = 512) -> Array:
-        """Return what the network gives for rows (n, ...)."""
-        return self._evaluator.outputs(list(rows.inputs), batch_size=batch_size)
+        """Return what the network gives for rows (n, ...).
+
+        Raises:
+            FormatError: network and pipeline are of different runs.
+        """
+        try:
+            return self._evaluator.outputs(list(rows.inputs), batch_size=batch_size)
+        except (ShapeError, TypeError) as error:
+            raise FormatError(
+                f"the network in {str(self.folder.place)!r} does not take what its pipeline gives; "
+                f"are they of one run? {error}"
+            ) from error
 
     def predict(self, source: Any, batch_size: int = 512) -> dict[str, list[Any]]:
         """Return predictions of a source as columns.
@@ -63,7 +75,7 @@ class Run:
         Raises:
             DataError: the source cannot be read, or lacks what the network needs.
         """
-        rows = self.task.read(source)
+        rows = self.task.read_inputs(source)
         if not len(rows):
             raise DataError(f"{source} has no rows to predict. {where()}")
         return self.task.columns(self.outputs(rows, batch_size))

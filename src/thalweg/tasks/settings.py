@@ -6,12 +6,20 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from thalweg.errors import ArgumentError, nearest, where
 
 __all__ = ["Settings"]
+
+_FROM_ONE: Final = (
+    "members", "size", "length", "horizon", "rate", "batch_size", "epochs", "patience",
+)  # fmt: skip
+_SEEDS: Final = 1 << 64
+# What TOML wants escaped besides what JSON escapes: the control character that JSON has not.
+_DELETE: Final = "\x7f"
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,8 @@ class Settings:
     budget, after which the best network so far is kept. Others are told in the help of the command.
 
     Raises:
-        ArgumentError: a name that does not exist or a value of another type.
+        ArgumentError: a name that does not exist, a value of another type, or a count or time
+            that is not above 0.
 
     Example:
         >>> made = Settings.of({"target": "price", "epochs": 3})
@@ -80,6 +89,7 @@ class Settings:
                     f"no setting is called {name!r}; {nearest(name, known)}. {where()}"
                 )
             made[name] = _checked(name, str(known[name].type), value)
+            _check_range(name, made[name])
         return cls(**made)
 
     @staticmethod
@@ -117,7 +127,23 @@ class Settings:
 def _toml(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return "[" + ", ".join(_toml(v) for v in value) + "]"
-    return json.dumps(value)
+    text = json.dumps(value, ensure_ascii=False)  # TOML knows no pairs of surrogates
+    return text.replace(_DELETE, "\\u007f")
+
+
+def _check_range(name: str, value: Any) -> None:
+    """Refuse numbers that nothing could be trained with, before the data is read."""
+    if isinstance(value, float) and not isfinite(value):
+        wanted = "a finite number"
+    elif value is not None and name in _FROM_ONE and value < 1:
+        wanted = "a whole number from 1 on"
+    elif name == "seconds" and value is not None and value <= 0:
+        wanted = "a time above 0"
+    elif name == "seed" and not 0 <= value < _SEEDS:
+        wanted = "a whole number from 0 to 2**64 - 1"
+    else:
+        return
+    raise ArgumentError(f"the setting {name} is {value!r}, wanted {wanted}. {where()}")
 
 
 def _checked(name: str, kind: str, value: Any) -> Any:
@@ -125,7 +151,7 @@ def _checked(name: str, kind: str, value: Any) -> Any:
     if value is None and "None" in kind:
         return None
     if kind.startswith("tuple"):
-        items = (value,) if isinstance(value, (str, int)) else tuple(value)
+        items = tuple(value) if isinstance(value, (list, tuple)) else (value,)
         wanted: Any = int if "int" in kind else str
         if all(isinstance(v, wanted) and not isinstance(v, bool) for v in items):
             return items

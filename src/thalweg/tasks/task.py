@@ -104,6 +104,10 @@ class Task(ABC):
     def read(self, source: Any) -> Rows:
         """Return new samples as the network takes them; with ``truth`` if the source has it."""
 
+    def read_inputs(self, source: Any) -> Rows:
+        """Return new samples without ``truth``, whatever the source has in its place."""
+        return self.read(source)
+
     @abstractmethod
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """Return all that was learned: what JSON can hold, and arrays."""
@@ -165,8 +169,8 @@ def recognise(source: Path, settings: Settings) -> tuple[Task, str]:
         if reason:
             return kind(replace(settings, task=kind.name)), reason
     raise ArgumentError(
-        f"it cannot be told what to learn from {str(source)!r}; say it with --task: "
-        f"{', '.join(TASKS)}. {where()}"
+        f"it cannot be told what to learn from {str(source)!r}; name the column to predict "
+        f"(--target), or the kind of task (--task: {', '.join(TASKS)}). {where()}"
     )
 
 

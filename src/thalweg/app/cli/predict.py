@@ -17,16 +17,26 @@ from thalweg.formats import ModelInfo, info, load
 from thalweg.nn import Module
 from thalweg.train import predict
 
-__all__ = ["is_digits", "predict_images"]
+__all__ = ["is_digits", "model_file", "predict_images"]
 
 Array = np.ndarray[Any, Any]
 
 
 def is_digits(path: Path) -> bool:
-    """Whether a file is a model that ``thalweg train digits`` saved, or no run folder at all."""
-    if path.is_dir():
-        return False
-    return not path.is_file() or info(path).preprocessing.get("kind") == "digits"
+    """Whether a model file, or the one in a folder, is no run folder's but one of digits."""
+    file = model_file(path)
+    if not file.is_file():
+        return not path.is_dir()
+    return not (file.parent / "pipeline.safetensors").is_file()
+
+
+def model_file(path: Path) -> Path:
+    """Return the model file at a path, or that of the folder.
+
+    >>> model_file(Path("runs/a.safetensors")).name
+    'a.safetensors'
+    """
+    return path / "model.safetensors" if path.is_dir() else path
 
 
 def predict_images(path: Path, images: Sequence[Path], as_json: bool) -> int:
@@ -37,6 +47,7 @@ def predict_images(path: Path, images: Sequence[Path], as_json: bool) -> int:
     Raises:
         FormatError: the model file cannot be used.
     """
+    path = model_file(path)
     told = info(path)
     if told.preprocessing.get("kind") != "digits":
         kind = told.preprocessing.get("kind", "something else")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.app.cli.reporting import INTERRUPTED, fail, say
-from thalweg.errors import ArgumentError
+from thalweg.data import DATASETS
+from thalweg.errors import ArgumentError, nearest
 from thalweg.tasks import Settings, Trained, train
 from thalweg.train import Progress
 
@@ -24,16 +25,14 @@ def train_source(
     Raises:
         ThalwegError: a setting, the source or the folder cannot be used.
     """
+    if not source.exists():
+        raise ArgumentError(
+            f"{str(source)!r} is no file or folder, nor a data set that comes along; "
+            f"{nearest(str(source), DATASETS)}"
+        )
     chosen = {**(Settings.read(config) if config else {}),
               **{k: v for k, v in given.items() if v not in (None, ())}}  # fmt: skip
     settings = Settings.of(chosen)
-    if source.suffix.lower() in (".csv", ".tsv", ".parquet", ".jsonl") and not (
-        settings.target or settings.task
-    ):
-        raise ArgumentError(
-            f"{source.name} is a table: name the column to predict with --target, or the kind of "
-            "task with --task (series, texts, images, sounds)"
-        )
     folder = output or Path("runs") / source.name.split(".")[0]
     silent = quiet or as_json
     made = train(
