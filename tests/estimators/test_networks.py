@@ -215,3 +215,33 @@ def test_the_number_of_rows_decides_no_bit() -> None:
 def test_verbose_prints_as_scikit_learn_does(capsys: pytest.CaptureFixture[str]) -> None:
     MLPClassifier(max_iter=2, verbose=True).fit(DIGITS, DIGIT)
     assert "Iteration 2, loss = " in capsys.readouterr().out
+
+
+def quadratic_of_labels(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
+    """Squared error of probabilities, as a function of one's own."""
+    if predictions.ndim == targets.ndim:
+        apart = tw.sigmoid(predictions) - targets
+    else:
+        true = tw.expand_dims(targets, 1) == tw.arange(predictions.shape[1])
+        apart = tw.softmax(predictions) - tw.astype(true, predictions.dtype)
+    rows = tw.sum(apart * apart, axis=1)
+    return rows if reduction == "none" else tw.mean(rows)
+
+
+@pytest.mark.parametrize("loss", ["focal", "hinge", "log_loss", quadratic_of_labels])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_every_loss_of_the_classifier_learns(loss: Any, classes: int) -> None:
+    """Two classes are one sigmoid, three a softmax; several labels a sigmoid each."""
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(300, 4))
+    labels = np.digitize(rows[:, 0] + rows[:, 1], [0.0] if classes == 2 else [-0.7, 0.7])
+    made = MLPClassifier((16,), loss=loss, max_iter=60, learning_rate_init=0.01, random_state=0)
+    assert made.fit(rows, labels).score(rows, labels) > 0.93
+    if classes == 3:
+        several = np.stack([rows[:, 0] > 0, rows[:, 1] > 0], axis=1).astype(int)
+        assert made.fit(rows, several).score(rows, several) > 0.9
+
+
+def test_an_unknown_loss_of_the_classifier_is_refused() -> None:
+    with pytest.raises(ValueError, match="'loss' parameter"):
+        MLPClassifier(loss="squared").fit(np.zeros((4, 2)), [0, 1, 0, 1])

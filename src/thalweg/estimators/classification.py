@@ -13,12 +13,18 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from thalweg.errors import DataError, where
 from thalweg.estimators.network import Network
-from thalweg.estimators.objectives import log_loss_of_labels
+from thalweg.estimators.objectives import (
+    focal_of_classes,
+    hinge_of_classes,
+    log_loss_of_labels,
+)
 from thalweg.nn import losses
 
-__all__ = ["Classifier"]
+__all__ = ["CLASS_LOSSES", "Classifier"]
 
 Array = np.ndarray[Any, Any]
+
+CLASS_LOSSES: dict[str, losses.Loss] = {"focal": focal_of_classes, "hinge": hinge_of_classes}
 
 
 class Classifier(ClassifierMixin, Network):
@@ -110,6 +116,9 @@ class Classifier(ClassifierMixin, Network):
         return codes[:, None].astype(self.dtype) if self.out_activation_ == "logistic" else codes
 
     def _loss(self) -> losses.Loss:
+        given = getattr(self, "loss", "log_loss")
+        if given != "log_loss":
+            return CLASS_LOSSES[given] if isinstance(given, str) else given
         return log_loss_of_labels if self.out_activation_ == "logistic" else losses.cross_entropy
 
     def _score_rows(self, outputs: Array, targets: Array, weights: Array | None) -> float:

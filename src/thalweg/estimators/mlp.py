@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from thalweg import nn
 from thalweg.errors import ArgumentError, where
-from thalweg.estimators.classification import Classifier
+from thalweg.estimators.classification import CLASS_LOSSES, Classifier
 from thalweg.estimators.network import Network
 from thalweg.estimators.parameters import ACTIVATIONS, CLASS_WEIGHT, MLP, Constraints
 from thalweg.estimators.regression import LOSSES, Regressor
@@ -134,6 +134,10 @@ class MLPClassifier(_Perceptron, Classifier):
         dropout: probability of dropping a hidden unit in training.
         batch_norm: whether each hidden layer is normalised over the batch.
         class_weight: ``"balanced"``, or a dict from classes to numbers.
+        loss: ``"log_loss"``, ``"focal"``, ``"hinge"``, or ``loss(predictions, targets, reduction)``
+            of tensors: outputs before the last activation (batch, outputs), and labels (batch,),
+            or numbers 0 and 1 (batch, outputs) where each output is a sigmoid. After the hinge the
+            probabilities are no more than an order.
         dtype: ``"float32"`` or ``"float64"``, what the network computes in.
 
     Attributes: ``classes_``, ``loss_``, ``best_loss_``, ``loss_curve_``, ``validation_scores_``,
@@ -159,6 +163,7 @@ class MLPClassifier(_Perceptron, Classifier):
     _single = True
     _parameter_constraints: ClassVar[Constraints] = {
         **MLP, "class_weight": CLASS_WEIGHT,
+        "loss": [StrOptions({"log_loss", *CLASS_LOSSES}), callable],
     }  # fmt: skip
 
     def __init__(
@@ -170,7 +175,7 @@ class MLPClassifier(_Perceptron, Classifier):
         early_stopping: bool = False, validation_fraction: float = 0.1, beta_1: float = 0.9,
         beta_2: float = 0.999, epsilon: float = 1e-8, n_iter_no_change: float = 10,
         max_fun: int = 15_000, dropout: float = 0.0, batch_norm: bool = False,
-        class_weight: Any = None, dtype: str = "float32",
+        class_weight: Any = None, loss: Any = "log_loss", dtype: str = "float32",
     ) -> None:  # fmt: skip
         self.hidden_layer_sizes, self.activation = hidden_layer_sizes, activation
         self.solver, self.alpha, self.batch_size = solver, alpha, batch_size
@@ -182,7 +187,7 @@ class MLPClassifier(_Perceptron, Classifier):
         self.validation_fraction, self.beta_1, self.beta_2 = validation_fraction, beta_1, beta_2
         self.epsilon, self.n_iter_no_change, self.max_fun = epsilon, n_iter_no_change, max_fun
         self.dropout, self.batch_norm = dropout, batch_norm
-        self.class_weight, self.dtype = class_weight, dtype
+        self.class_weight, self.loss, self.dtype = class_weight, loss, dtype
 
 
 class MLPRegressor(_Perceptron, Regressor):
