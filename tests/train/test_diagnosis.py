@@ -140,3 +140,12 @@ def test_verdicts_of_curves(kind: str, loss: list[float], held: list[float]) -> 
     assert verdict.kind == kind
     assert str(verdict).startswith(f"{kind}: ")
     assert bool(verdict.tries) == (kind != "fitting")
+
+
+def test_a_loss_that_is_nearly_nothing_may_waver() -> None:
+    """A network that has learned all rows does not diverge because 0.002 became 0.005."""
+    losses = [0.96, 0.2, 0.02, 0.002, 0.005]
+    held = [0.9, 0.2, 0.01, 0.001, 0.001]
+    assert History({"loss": losses, "validation_loss": held}).verdict().kind != "diverging"
+    risen = [*losses[:-1], 0.5]
+    assert History({"loss": risen, "validation_loss": held}).verdict().kind == "diverging"

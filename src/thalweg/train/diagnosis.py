@@ -16,6 +16,7 @@ from thalweg.tensor.compile import compile
 from thalweg.tensor.functions import FUNCTIONS as F
 from thalweg.train.evaluation import Transform, evaluating, run_model
 from thalweg.train.feeding import Stream, Table
+from thalweg.train.verdict import SETTLED
 
 if TYPE_CHECKING:
     from thalweg.train.session import Session
@@ -104,7 +105,7 @@ def watch(session: Session) -> None:
     if len(losses) < 2:
         return
     best = min(losses[:-1])
-    if losses[-1] > _ROSE * best and best > 0:
+    if losses[-1] > _ROSE * best and best > 0 and losses[-1] > SETTLED * losses[0]:
         rate = session.trainer.optimizer.learning_rate
         _find(session, "rising", (
             f"the loss rose from {best:.3g} to {losses[-1]:.3g}: the learning rate ({rate:g}) is "

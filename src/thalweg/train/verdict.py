@@ -8,11 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 
-__all__ = ["VALIDATION", "Verdict", "judge"]
+__all__ = ["SETTLED", "VALIDATION", "Verdict", "judge"]
 
 VALIDATION: Final = "validation_"  # what the names of metrics on the validation set begin with
 _WORSE: Final = 0.05  # share by which the validation loss must rise above its least to count
 _APART: Final = 0.25  # gap between the losses, as a share of the validation loss, that counts
+SETTLED: Final = 0.1  # share of the first loss below which a loss only wavers, and does not diverge
 _FALLING: Final = 0.02  # share by which a loss that still falls gets smaller in an epoch
 _TRIES: Final[dict[str, tuple[str, ...]]] = {
     "overfitting": (
@@ -91,7 +92,8 @@ def _judged(losses: Any, held: Any) -> tuple[str, str, int | None, float | None]
     if len(losses) < 3:
         return "unknown", f"{len(losses)} epochs tell too little", None, None
     least = float(losses.min())
-    if losses[-1] > losses[0] or (least > 0 and losses[-1] > 2 * least):
+    high = losses[-1] > SETTLED * losses[0]
+    if losses[-1] > losses[0] or (least > 0 and high and losses[-1] > 2 * least):
         return (
             "diverging",
             f"the training loss rose from {least:.4g} (epoch {int(losses.argmin()) + 1}) to "
