@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from types import CodeType
 
+_NAMES = 100  # names that an error lists
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
@@ -89,5 +90,6 @@ def nearest(name: str, choices: Iterable[str]) -> str:
     """
     known = sorted(choices)
     close = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    more = f" and {len(known) - _NAMES:,} more" if len(known) > _NAMES else ""
     hint = "did you mean " + " or ".join(repr(c) for c in close) + "? " if close else ""
-    return f"{hint}Known: {', '.join(known)}"
+    return f"{hint}Known: {', '.join(known[:_NAMES])}{more}"

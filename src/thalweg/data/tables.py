@@ -280,8 +280,8 @@ def _read_csv(
         )
     except pl.exceptions.PolarsError as error:
         raise DataError(
-            f"{path} is no table that Polars can read: {error}. Check quotes and separators. "
-            f"{where()}"
+            f"{path} is no table that Polars can read: {str(error).splitlines()[0][:200]}. Check "
+            f"quotes (one that is opened and not closed can be the cause) and separators. {where()}"
         ) from error
     if frame.height != len(found.kept):
         raise DataError(

@@ -26,6 +26,7 @@ from thalweg.models.registry import architectures as list
 from thalweg.models.resnet import CIFARResNet, ResNet
 from thalweg.models.seq2seq import Seq2Seq
 from thalweg.models.sequence_classifier import SequenceClassifier
+from thalweg.models.series_network import SeriesNetwork
 from thalweg.models.silero_vad import SileroVAD
 from thalweg.models.tabular import TabularNetwork
 from thalweg.models.transformer import Transformer
@@ -59,6 +60,7 @@ __all__ = [
     "ResNet",
     "Seq2Seq",
     "SequenceClassifier",
+    "SeriesNetwork",
     "SileroVAD",
     "SparseAutoencoder",
     "TabularNetwork",

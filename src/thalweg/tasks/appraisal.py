@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -12,13 +13,14 @@ from thalweg.tasks.run import Run
 from thalweg.tasks.task import Problem, Rows, probabilities
 from thalweg.train import History
 
-__all__ = ["appraise", "figures_of_classes", "figures_of_numbers"]
+__all__ = ["appraise", "figures_of_classes", "figures_of_numbers", "figures_of_rows"]
 
 Array = np.ndarray[Any, Any]
 _DRAWS: Final = 500  # bootstrap samples
 _WORST: Final = 12  # rows shown
 _BINS: Final = 10  # of the calibration
 _LARGE: Final = 4_000  # rows on which the importance of inputs is measured
+_MOST: Final = 300  # inputs whose importance is measured, the most promising ones
 
 
 def appraise(run: Run, problem: Problem, history: History) -> dict[str, Any]:
@@ -27,6 +29,9 @@ def appraise(run: Run, problem: Problem, history: History) -> dict[str, Any]:
     ``figures``: on the test rows, each with the interval that holds 95 % of bootstrap samples and
     with the same figure of the naive answer. ``history``, ``verdict``: how training went.
     """
+    own = run.task.appraise(run, problem, history)
+    if own is not None:
+        return own
     task, test = run.task, problem.test
     outputs = run.outputs(test)
     assert test.truth is not None
@@ -48,6 +53,14 @@ def appraise(run: Run, problem: Problem, history: History) -> dict[str, Any]:
         made |= _of_numbers(run, outputs, test, problem.training.truth)
     made["importance"] = _importance(run, test)
     return made
+
+
+def figures_of_rows(run: Run, rows: Rows) -> dict[str, float]:
+    """Return the usual figures of a run on rows that have their targets."""
+    outputs, truth = run.outputs(rows), np.asarray(rows.truth)
+    if run.task.kind == "classes":
+        return figures_of_classes(probabilities(outputs), truth)
+    return figures_of_numbers(run.task.numbers(outputs), run.task.numbers(truth))
 
 
 def figures_of_classes(shares: Array, labels: Array) -> dict[str, float]:
@@ -73,16 +86,23 @@ def figures_of_classes(shares: Array, labels: Array) -> dict[str, float]:
 def figures_of_numbers(predicted: Array, truth: Array) -> dict[str, float]:
     """Return the usual figures of predicted numbers (n, targets); R2 is averaged over targets.
 
+    R2 of a target that has one value only is 1 where it is predicted exactly, else 0.
+
     >>> figures_of_numbers(np.array([[1.0], [3.0]]), np.array([[1.0], [2.0]]))["MAE"]
     0.5
     """
     apart = predicted - truth
-    spread = np.square(truth - truth.mean(axis=0)).mean(axis=0)
-    left = np.square(apart).mean(axis=0)
+    largest = max(float(np.abs(apart).max()), np.finfo(float).tiny)  # squares must not overflow
+    # Each target in a unit of its own, for the same reason.
+    unit = np.maximum(np.abs(truth).max(axis=0), np.finfo(float).tiny)
+    spread = np.square((truth - truth.mean(axis=0)) / unit).mean(axis=0)
+    left = np.square(apart / unit).mean(axis=0)
+    varied = (truth != truth[0]).any(axis=0) & (spread > 0)
+    share = np.where(varied, 1 - left / np.where(varied, spread, 1), left == 0)
     return {
-        "RMSE": float(np.sqrt(np.square(apart).mean())),
+        "RMSE": float(np.sqrt(np.square(apart / largest).mean()) * largest),
         "MAE": float(np.abs(apart).mean()),
-        "R2": float((1 - left / np.where(spread > 0, spread, 1)).mean()),
+        "R2": float(share.mean()),
     }
 
 
@@ -175,12 +195,15 @@ def _shown(rows: Rows, row: int) -> dict[str, Any]:
 
 
 def _importance(run: Run, test: Rows) -> list[dict[str, Any]]:
-    """Return how much worse the loss gets when an input is shuffled among the rows."""
+    """Return how much worse the loss gets when an input is shuffled among the rows.
+
+    Of more than 300 inputs only the first ones that the task names are measured.
+    """
     part = test.take(np.random.default_rng(1).permutation(len(test))[:_LARGE])
     before = _loss(run, part)
     found = [
         {"name": name, "worse": _loss(run, changed) - before}
-        for name, changed in run.task.importance(part)
+        for name, changed in islice(run.task.importance(part), _MOST)
     ]
     return sorted(found, key=lambda entry: -float(entry["worse"]))
 

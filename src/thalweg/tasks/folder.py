@@ -112,7 +112,8 @@ class RunFolder:
 
     def write_pipeline(self, facts: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         """Write what was learned of the data."""
-        held = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        # Not ascontiguousarray, which gives a single number an axis.
+        held = {name: np.asarray(array, order="C") for name, array in arrays.items()}
         held = held or {"none": np.zeros(1, np.float32)}  # a file needs one
         text = json.dumps(facts)
         told = {_KEY: text, _CHECKSUM: _checksum(text, held)}

@@ -79,14 +79,22 @@ def _repeated(table: Table, parts: Sequence[Array]) -> int:
     return sum(repr(rows[i]) in known for i in parts[-1])
 
 
+def _scaled(values: Array) -> Array:
+    """Return numbers from -1 to 1, whose squares neither overflow nor vanish."""
+    largest = np.abs(values).max()
+    return values / largest if largest > 0 else values
+
+
 def _tells(column: Array, target: Array) -> bool:
     """Whether one column gives the target away."""
     if len(target) < _ENOUGH:
         return False
     if column.dtype.kind == "f" and target.dtype.kind == "f":
         both = ~(np.isnan(column) | np.isnan(target))
-        x, y = column[both], target[both]
-        if len(x) < _ENOUGH or x.std() == 0 or y.std() == 0:
+        if both.sum() < _ENOUGH:
+            return False
+        x, y = _scaled(column[both]), _scaled(target[both])
+        if x.std() == 0 or y.std() == 0:
             return False
         return bool(abs(np.corrcoef(x, y)[0, 1]) > _LEAK)
     if column.dtype.kind == "M":

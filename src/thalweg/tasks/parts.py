@@ -9,10 +9,10 @@ import numpy as np
 from thalweg.data.features import ClassTarget, Transformer
 from thalweg.data.splitting import group_split, random_split, stratified_split, time_split
 from thalweg.data.tables import Table
-from thalweg.errors import ArgumentError, where
+from thalweg.errors import ArgumentError, DataError, where
 from thalweg.tasks.settings import Settings
 
-__all__ = ["shares", "split_labels", "split_rows"]
+__all__ = ["Parts", "shares", "split_labels", "split_rows"]
 
 Array = np.ndarray[Any, Any]
 Parts = tuple[Array, Array, Array]
@@ -40,16 +40,38 @@ def shares(settings: Settings) -> list[float]:
 def split_rows(
     table: Table, settings: Settings, target: Transformer, notes: list[str]
 ) -> Parts:
-    """Return the rows (n,) of the training, the validation and the test part of a table."""
+    """Return the rows (n,) of the training, the validation and the test part of a table.
+
+    Raises:
+        DataError: too few rows or groups, or a column of time that is none or has gaps.
+    """
     wanted = shares(settings)
     if settings.group is not None:
         return _three(group_split(table.column(settings.group).astype(str), wanted, settings.seed))
     if settings.time is not None:
+        _check_times(table, settings.time)
         return _three(time_split(table.column(settings.time), wanted))
     if isinstance(target, ClassTarget):
         name = settings.target[0]
         return split_labels(table.column(name).astype(str), settings, notes)
     return _three(random_split(len(table), wanted, settings.seed))
+
+
+def _check_times(table: Table, name: str) -> None:
+    column = table.columns[name]
+    if column.kind not in ("number", "date"):
+        raise DataError(
+            f"the column {name!r} cannot order the rows in time: it holds {column.kind}s "
+            f"({column.reason}); wanted dates or numbers. {where()}"
+        )
+    missing = np.flatnonzero(np.isnat(column.values) if column.kind == "date"
+                             else np.isnan(column.values))  # fmt: skip
+    if len(missing):
+        raise DataError(
+            f"the column {name!r} is to order the rows in time and is missing in {len(missing):,} "
+            f"of them, first in {table.describe(int(missing[0]))}; fill it in, or leave those rows "
+            f"out. {where()}"
+        )
 
 
 def split_labels(labels: Array, settings: Settings, notes: list[str]) -> Parts:

@@ -78,4 +78,4 @@ class Run:
         rows = self.task.read_inputs(source)
         if not len(rows):
             raise DataError(f"{source} has no rows to predict. {where()}")
-        return self.task.columns(self.outputs(rows, batch_size))
+        return self.task.columns_of(rows, self.outputs(rows, batch_size))

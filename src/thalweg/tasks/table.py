@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +29,7 @@ from thalweg.errors import ArgumentError, DataError, nearest, where
 from thalweg.models.tabular import TabularNetwork
 from thalweg.tasks.members import classes_of_members, numbers_of_members
 from thalweg.tasks.noticing import notes_of_table
-from thalweg.tasks.parts import split_rows
+from thalweg.tasks.parts import Parts, split_rows
 from thalweg.tasks.task import Problem, Rows, Task
 
 __all__ = ["TableTask"]
@@ -37,6 +39,9 @@ SUFFIXES: Final = (".csv", ".tsv", ".tab", ".parquet", ".pq", ".jsonl", ".ndjson
 TYPED: Final = (".parquet", ".pq", ".jsonl", ".ndjson")  # no header, separator or encoding
 _MANY: Final = 1000  # training rows from which on numbers are encoded piece by piece
 _FEWEST: Final = 10  # rows of the whole table
+_NETWORK: Final = "tabular"
+_WIDE: Final = 300  # columns from which on only the most promising can be looked at
+_SHOWN: Final = 40  # names of columns that an error lists
 
 
 class TableTask(Task):
@@ -51,6 +56,8 @@ class TableTask(Task):
     @classmethod
     def recognises(cls, source: Path, settings: Any) -> str:
         """Tables are told by the ending of the file."""
+        if source.is_dir() and source.suffix.lower() in SUFFIXES:
+            raise DataError(f"{source} is a folder; give the file of a table in it. {where()}")
         if not source.is_file() or source.suffix.lower() not in SUFFIXES:
             return ""
         return f"{source.name} ends in {source.suffix}: a table" if settings.target else ""
@@ -58,12 +65,15 @@ class TableTask(Task):
     def prepare(self, source: Path) -> Problem:
         """Read the table, split it, fit the pipeline on the training rows, make a network."""
         settings = self.settings
-        whole, notes = self._read_training(source)
+        notes: list[str] = []
+        whole = self._read_training(source)
         targets = {name: _target(whole, name, settings.categories) for name in settings.target}
         self._check_targets(targets)
         kept = _present(whole, settings.target, notes)
+        _check_enough(kept, source, settings.target, targets)
         parts = split_rows(kept, settings, next(iter(targets.values())), notes)
-        inputs = kept.without(*settings.target, *_given(settings.group))
+        kept, parts = self._known_classes(kept, targets, parts, notes)
+        inputs = kept.without(*{*settings.target, *_given(settings.group)})
         notes += notes_of_table(inputs, kept, settings.target, parts)
         self._fit(inputs, kept, targets, parts[0])
         rows = self._rows(inputs, kept)
@@ -83,18 +93,29 @@ class TableTask(Task):
 
     def read(self, source: Any) -> Rows:
         """Return the rows of a file, a frame, or a dict of columns."""
-        known = {**self.pipeline.schema, **self.schema}
-        table = source
-        if not isinstance(source, Table):
-            table = read_table(source, like=known, **_reading(self.settings, source))
+        table = self._read_new(source)
         has = set(self.targets) <= set(table.names)
+        return self._rows(self._inputs(table), table if has else None)
+
+    def read_inputs(self, source: Any) -> Rows:
+        """Return the rows without their targets, which may be missing or of classes unknown."""
+        return self._rows(self._inputs(self._read_new(source)), None)
+
+    def _read_new(self, source: Any) -> Table:
+        if isinstance(source, Table):
+            return source
+        known = {**self.pipeline.schema, **self.schema}
+        return read_table(source, like=known, **_reading(self.settings, source))
+
+    def _inputs(self, table: Table) -> Table:
+        """Return the columns that are no targets."""
         other = {*self.targets, *_given(self.settings.group)} & set(table.names)
         if len(other) == len(table.names):
             raise DataError(
                 f"the table has no column but {', '.join(map(repr, sorted(other)))}; wanted those "
                 f"that the network was trained on: {', '.join(self.pipeline.columns)}. {where()}"
             )
-        return self._rows(table.without(*other), table if has else None)
+        return table.without(*other)
 
     def numbers(self, outputs: Array) -> Array:
         """Return numbers in the unit of their targets."""
@@ -128,30 +149,47 @@ class TableTask(Task):
         self._decode_by(decoders)
 
     def importance(self, rows: Rows) -> Iterator[tuple[str, Rows]]:
-        """Yield each column, and the rows with what was made of it shuffled."""
+        """Yield each column, and the rows with what was made of it shuffled.
+
+        Of very many columns those come first that go with the target most.
+        """
         shuffled = np.random.default_rng(self.settings.seed).permutation(len(rows))
-        first = {"numbers": 0, "codes": 0}
-        groups = [g for g in ("numbers", "codes")
-                  if any(t.group == g for t in self.pipeline.columns.values())]  # fmt: skip
-        own = len(groups)
-        for name, made in self.pipeline.columns.items():
+        places = self._places()
+        names = list(places)
+        if len(names) > _WIDE:
+            names.sort(key=lambda name: -_association(rows, *places[name]))
+        for name in names:
+            place, part = places[name]
             inputs = list(rows.inputs)
-            if made.group == "own":
-                inputs[own] = inputs[own][shuffled]
-                own += 1
-            else:
-                place = groups.index(made.group)
-                width = len(made.feature_names(name)) if made.group == "numbers" else 1
-                part = slice(first[made.group], first[made.group] + width)
-                first[made.group] += width
-                inputs[place] = inputs[place].copy()
-                inputs[place][:, part] = rows.inputs[place][shuffled][:, part]
+            inputs[place] = inputs[place].copy()
+            inputs[place][:, part] = rows.inputs[place][:, part][shuffled]
             yield name, replace(rows, inputs=tuple(inputs))
+
+    def _places(self) -> dict[str, tuple[int, slice]]:
+        """Return, for each column, which input of the network has what was made of it, and where.
+
+        As ``Pipeline.transform`` lays them out: numbers, codes, then arrays of their own.
+        """
+        made = self.pipeline.columns
+        groups = [g for g in ("numbers", "codes") if any(t.group == g for t in made.values())]
+        first, own = dict.fromkeys(groups, 0), len(groups)
+        places = {}
+        for name, transformer in made.items():
+            if transformer.group == "own":
+                places[name] = (own, slice(None))
+                own += 1
+                continue
+            group = transformer.group
+            width = len(transformer.feature_names(name)) if group == "numbers" else 1
+            places[name] = (groups.index(group), slice(first[group], first[group] + width))
+            first[group] += width
+        return places
 
     # --- parts ----------------------------------------------------------------------------
 
-    def _read_training(self, source: Path) -> tuple[Table, list[str]]:
+    def _read_training(self, source: Path) -> Table:
         settings = self.settings
+        self._check_settings()
         kinds: dict[str, Any] = dict.fromkeys(settings.categories, "category")
         try:
             how = _reading(settings, source)
@@ -161,14 +199,64 @@ class TableTask(Task):
         for name in (*settings.target, *_given(settings.group), *_given(settings.time)):
             if name not in table.columns:
                 raise DataError(
-                    f"{source} has no column {name!r}; {nearest(name, table.names)}. {where()}"
+                    f"{source} has no column {name!r}; {_nearest_column(name, table)}. {where()}"
                 )
+        if not set(table.names) - {*settings.target, *_given(settings.group)}:
+            raise DataError(
+                f"{source} has no column to learn {', '.join(map(repr, settings.target))} from: "
+                f"it holds {', '.join(map(repr, table.names))}. Give a table with other columns "
+                f"beside it, or leave out fewer (--drop). {where()}"
+            )
         if len(table) < _FEWEST:
             raise DataError(
                 f"{source} has {len(table)} rows; at least {_FEWEST} are needed to train, validate "
                 f"and test. {where()}"
             )
-        return table, []
+        return table
+
+    def _check_settings(self) -> None:
+        settings = self.settings
+        if not settings.target:
+            raise ArgumentError(f"name the column of the table to predict (--target). {where()}")
+        both = [name for name in settings.target if name in settings.drop]
+        if both:
+            raise ArgumentError(
+                f"the column {both[0]!r} is to be predicted and to be left out (--drop); do one of "
+                f"both. {where()}"
+            )
+        if settings.network not in (None, _NETWORK):
+            raise ArgumentError(
+                f"tables are learned by the network {_NETWORK!r}, got network="
+                f"{settings.network!r}; leave it out. {where()}"
+            )
+
+    def _known_classes(
+        self, kept: Table, targets: dict[str, Transformer], parts: Parts, notes: list[str]
+    ) -> tuple[Table, Parts]:
+        """Leave rows out of which no figure can be made: of classes that nobody trained on.
+
+        Only a split by groups or by time has such rows; they are told.
+        """
+        labels = kept.column(self.settings.target[0]).astype(str)
+        known = np.isin(labels, labels[parts[0]])
+        if known.all() or not isinstance(next(iter(targets.values())), ClassTarget):
+            return kept, parts
+        for name, part in zip(("validation", "test"), parts[1:], strict=True):
+            if known[part].all():
+                continue
+            found = ", ".join(np.unique(labels[part][~known[part]])[:5])
+            if not known[part].any():
+                raise DataError(
+                    f"no row of the {name} part is of a class that the training part has, but of "
+                    f"{found}; split by another column (--group, --order-by), or by none. {where()}"
+                )
+            notes.append(
+                f"{int((~known[part]).sum()):,} rows of the {name} part are left out: the training "
+                f"part has no row of their class ({found})"
+            )
+        new = np.cumsum(known) - 1  # places in the table of what is left
+        training, held, test = (new[part[known[part]]] for part in parts)
+        return kept.take(np.flatnonzero(known)), (training, held, test)
 
     def _check_targets(self, targets: dict[str, Transformer]) -> None:
         if len(targets) > 1 and any(isinstance(t, ClassTarget) for t in targets.values()):
@@ -241,6 +329,57 @@ def _reading(settings: Any, source: Any = "") -> dict[str, Any]:
     return how
 
 
+def _association(rows: Rows, place: int, part: slice) -> float:
+    """Return the largest correlation of numbers with a target; infinity for codes and tokens."""
+    x = rows.inputs[place][:, part]
+    if x.dtype.kind != "f":
+        return np.inf
+    truth = np.asarray(rows.truth)
+    y = truth.astype(np.float64) if truth.ndim == 2 else np.eye(int(truth.max()) + 1)[truth]
+    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    both = np.outer(np.linalg.norm(x, axis=0), np.linalg.norm(y, axis=0))
+    return float((np.abs(x.T @ y) / np.where(both > 0, both, np.inf)).max(initial=0))
+
+
+def _nearest_column(name: str, table: Table) -> str:
+    """Return the columns nearest to a name; of a wide table only these."""
+    if len(table.names) == 1 and name in re.split(r"\W", table.names[0]):
+        return (
+            f"its one column is called {table.names[0]!r}: what stands between the columns is no "
+            "comma, tab, semicolon or bar; say it (--set separator=...)"
+        )
+    if len(table.names) <= _SHOWN:
+        return nearest(name, table.names)
+    near = difflib.get_close_matches(name, table.names, n=3, cutoff=0.5) or table.names[:3]
+    return f"{nearest(name, near)} and {len(table.names) - len(near):,} others"
+
+
+def _check_enough(
+    kept: Table, source: Path, names: tuple[str, ...], targets: dict[str, Transformer]
+) -> None:
+    """Refuse too few rows that have a target, and a target that is another one in nearly all."""
+    if len(kept) < _FEWEST:
+        raise DataError(
+            f"{source} has {len(kept)} rows with a target ({', '.join(map(repr, names))}); at "
+            f"least {_FEWEST} are needed to train, validate and test. {where()}"
+        )
+    for name, target in targets.items():
+        if isinstance(target, ClassTarget):
+            values, counts = np.unique(kept.column(name).astype(str), return_counts=True)
+            if len(values) == 1:
+                raise DataError(
+                    f"the target {name!r} is {str(values[0])!r} in all {len(kept):,} rows: there "
+                    "is nothing to tell apart; give rows of another value, or another target. "
+                    f"{where()}"
+                )
+            if counts.max() <= 2:
+                raise DataError(
+                    f"the target {name!r} has {len(values):,} values in {len(kept):,} rows, each "
+                    "in one or two rows, as names or IDs have: there is nothing to learn of them. "
+                    f"Give the column of a class or of numbers, or more rows. {where()}"
+                )
+
+
 def _given(name: str | None) -> tuple[str, ...]:
     return () if name is None else (name,)
 
@@ -283,7 +422,7 @@ def _chosen(settings: Any, rows: int, width: int) -> Any:
 
     return replace(
         settings,
-        network="tabular",
+        network=_NETWORK,
         hidden=one(settings.hidden, (96, 96) if small else (192, 192)),
         members=one(settings.members, 16 if small else 8),
         dropout=one(settings.dropout, 0.2 if small else 0.1),

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from thalweg.errors import ArgumentError, nearest, where
+from thalweg.errors import ArgumentError, DataError, nearest, where
 from thalweg.nn import Module
 from thalweg.tasks.settings import Settings
 
@@ -136,6 +136,30 @@ class Task(ABC):
         numbers = self.numbers(outputs)
         names = self.targets if len(self.targets) > 1 else ("prediction",)
         return {name: numbers[:, i].tolist() for i, name in enumerate(names)}
+
+    def columns_of(self, rows: Rows, outputs: Array) -> dict[str, list[Any]]:
+        """Return predictions as columns, with what the rows themselves tell, such as dates."""
+        return self.columns(outputs)
+
+    def appraise(self, run: Any, problem: Problem, history: Any) -> dict[str, Any] | None:
+        """Return what ``results.json`` tells of a run, or None for what most kinds of data tell."""
+        return None
+
+    def figures(self, run: Any, source: Any) -> tuple[int, dict[str, float]]:
+        """Return the number of samples of a source, and the figures of a run on them.
+
+        Raises:
+            DataError: the source has no targets.
+        """
+        from thalweg.tasks.appraisal import figures_of_rows
+
+        rows = self.read(source)
+        if rows.truth is None:
+            raise DataError(
+                f"{source} has no {', '.join(map(repr, self.targets)) or 'classes'} to compare "
+                f"with; predicting needs none. {where()}"
+            )
+        return len(rows), figures_of_rows(run, rows)
 
     def numbers(self, outputs: Array) -> Array:
         """Return predicted numbers, or targets, (n, targets) in their own unit."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import numpy as np
 
 from thalweg.errors import DataError, FormatError, where
 from thalweg.formats.checkpoint import find_checkpoints
@@ -16,12 +20,14 @@ from thalweg.tasks.appraisal import appraise
 from thalweg.tasks.folder import RunFolder
 from thalweg.tasks.run import Run
 from thalweg.tasks.settings import Settings
-from thalweg.tasks.task import Problem, Task, recognise
+from thalweg.tasks.task import Problem, Rows, Task, recognise
 from thalweg.train import Events, History, JSONLinesLog, Trainer
 
-__all__ = ["Trained", "train"]
+__all__ = ["Trained", "new_trainer", "train"]
 
 Tell = Callable[[str], None]
+_TOLD: Final = 100  # reasons that are told; a table may have thousands of columns
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -30,6 +36,7 @@ class Trained:
     run: Run
     history: History
     results: dict[str, Any]
+
 
 class _Budget(Events):
     """Ends a run when its time is over."""
@@ -41,6 +48,7 @@ class _Budget(Events):
         if time.monotonic() > self.end:
             run.note = "the time is over"
             run.stop()
+
 
 def train(
     source: Path,
@@ -64,7 +72,8 @@ def train(
         raise DataError(f"{str(source)!r} does not exist; check its path. {where()}")
     began = time.monotonic()
     place = RunFolder.new(folder)
-    if not resume and place.checkpoints.is_dir() and find_checkpoints(place.checkpoints):
+    held = place.model.exists() or bool(find_checkpoints(place.checkpoints))
+    if held and not resume:
         raise FormatError(
             f"{str(folder)!r} holds a run already: go on with it (--resume), or give another "
             f"folder (--output). {where()}"
@@ -77,7 +86,7 @@ def train(
     listeners = [*events, JSONLinesLog(place.metrics)]
     if settings.seconds is not None:
         listeners.append(_Budget(settings.seconds - (time.monotonic() - began)))
-    trainer = _trainer(problem, listeners)
+    trainer = new_trainer(problem, listeners)
     history = trainer.fit(
         (*problem.training.inputs, problem.training.truth),
         epochs=problem.settings.epochs or 1,
@@ -89,7 +98,8 @@ def train(
     place.write_pipeline(*_facts(task))
     place.write_model(
         problem.model, classes=[str(c) for c in task.classes] or None,
-        preprocessing={"kind": task.name, "pipeline": "pipeline.safetensors"},
+        preprocessing={"kind": task.name, "pipeline": "pipeline.safetensors",
+                       **_shapes_of(problem.training)},
         training={"source": source.name, "settings": Settings.parse(problem.settings.to_toml())},
     )  # fmt: skip
     run = Run(place, task, problem.model)
@@ -98,13 +108,30 @@ def train(
         "notes": problem.notes, "seconds": time.monotonic() - began,
         "parameters": problem.model.count_parameters(), "settings": problem.settings.to_toml(),
     }  # fmt: skip
+    results |= {"finished": datetime.now().isoformat(timespec="seconds"), "versions": _versions()}
     place.write_results(results)
     return Trained(run, history, results)
+
+
+def _versions() -> dict[str, str]:
+    from thalweg import __version__
+
+    return {"thalweg": __version__, "python": platform.python_version(), "numpy": np.__version__}
+
+
+def _shapes_of(rows: Rows) -> dict[str, Any]:
+    """Return shape and dtype of one row of each input and of the target."""
+    assert rows.truth is not None
+    arrays = (*rows.inputs, rows.truth)
+    told = [{"shape": list(x.shape[1:]), "dtype": x.dtype.name} for x in arrays]
+    return {"inputs": told[:-1], "target": told[-1]}
+
 
 def _facts(task: Task) -> tuple[dict[str, Any], dict[str, Any]]:
     facts, arrays = task.state()
     told = {"task": task.name, "settings": task.settings.to_toml(), "facts": facts}
     return told, arrays
+
 
 def _tell_of(problem: Problem, task: Task, tell: Tell) -> None:
     sizes = [f"{len(part):,}" for part in (problem.training, problem.validation, problem.test)]
@@ -112,8 +139,10 @@ def _tell_of(problem: Problem, task: Task, tell: Tell) -> None:
     told = f" of {len(task.classes)} classes" if task.kind == "classes" else ""
     tell(f"target  {what}: {task.kind}{told}")
     tell(f"rows    {sizes[0]} to train on, {sizes[1]} to validate, {sizes[2]} to test")
-    for reason in problem.reasons:
+    for reason in problem.reasons[:_TOLD]:
         tell(f"        {reason}")
+    if len(problem.reasons) > _TOLD:
+        tell(f"        and {len(problem.reasons) - _TOLD:,} more, in results.json")
     for note in problem.notes:
         tell(f"note    {note}")
     chosen = problem.settings
@@ -121,7 +150,9 @@ def _tell_of(problem: Problem, task: Task, tell: Tell) -> None:
          f"{chosen.optimizer}, learning rate {chosen.learning_rate}, batches of "
          f"{chosen.batch_size}, at most {chosen.epochs} epochs")  # fmt: skip
 
-def _trainer(problem: Problem, events: Sequence[Events]) -> Trainer:
+
+def new_trainer(problem: Problem, events: Sequence[Events]) -> Trainer:
+    """Return a trainer of a problem's network, as its settings say."""
     chosen = problem.settings
     kind: Any = get_optimizer(chosen.optimizer)
     options: dict[str, Any] = {}
@@ -129,8 +160,10 @@ def _trainer(problem: Problem, events: Sequence[Events]) -> Trainer:
         options["learning_rate"] = chosen.learning_rate
     if chosen.weight_decay is not None and issubclass(kind, AdamW):
         options["weight_decay"] = chosen.weight_decay
+    optimizer = kind(problem.model, **options)
     return Trainer(
-        problem.model, problem.loss, kind(problem.model, **options), metrics=(),
+        problem.model, problem.loss, optimizer, metrics=(),
         transform=problem.transform, augment=problem.augment if chosen.augment else None,
-        ema=chosen.ema, precision=chosen.precision, clip_norm=5.0, events=events,
+        ema=chosen.ema, precision=chosen.precision, events=events,
+        clip_norm=5.0 if optimizer.runs_compiled else None,  # others search along their gradients
     )  # fmt: skip

@@ -111,7 +111,8 @@ def _compared(losses: Any, held: Any) -> tuple[str, str, int | None, float | Non
     best = int(held.argmin())
     now = float(losses[-2:].mean())  # half an epoch ago on the mean, and half an epoch ahead
     gap = float(held[-1]) - now
-    size = max(abs(float(held[best])), 1e-12)
+    # Where nearly nothing is left of the first loss, a part of that little is nothing.
+    size = max(abs(float(held[best])), SETTLED * SETTLED * abs(float(held[0])), 1e-12)
     rise = (float(held[-1]) - float(held[best])) / size
     if rise > _WORSE and losses[-1] < losses[best]:
         return (

@@ -100,6 +100,9 @@ def train(
         str | None, typer.Option("--order-by", help="Column of time: test on the last rows.")
     ] = None,
     horizon: Annotated[int | None, typer.Option(min=1, help="Steps to forecast.")] = None,
+    search: Annotated[
+        int, typer.Option(min=0, help="Try N settings before, on the validation rows.")
+    ] = 0,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Any other setting, as NAME=VALUE.")
     ] = None,
@@ -141,7 +144,7 @@ def train(
     }  # fmt: skip
     raise typer.Exit(
         train_source(Path(source), given, config, output, resume=resume, quiet=quiet,
-                     as_json=as_json)
+                     as_json=as_json, trials=search)
     )  # fmt: skip
 
 
@@ -162,9 +165,12 @@ def predict(
     """
     from thalweg.app.cli.predict import is_digits, predict_images
     from thalweg.app.cli.predict_source import predict_source
+    from thalweg.errors import ArgumentError
 
     if is_digits(model):
         raise typer.Exit(predict_images(model, sources, as_json))
+    if output is not None and len(sources) > 1:
+        raise ArgumentError("--output takes the predictions of one source; call it once for each")
     for source in sources:
         predict_source(model, source, output, as_json)
 
@@ -214,3 +220,115 @@ def models(
     from thalweg.app.cli.models import list_models
 
     list_models(name, as_json)
+
+
+@app.command()
+def report(model: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Write the report of a run again: one page, report.html, that needs nothing else.
+
+    thalweg report runs/prices
+    """
+    from thalweg.app.report import write_report
+
+    say(f"report  {write_report(model)}")
+
+
+@app.command()
+def summary(
+    model: Annotated[Path, typer.Argument(help="A run folder, or a model file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a trained network is: task, layers, settings, figures, size.
+
+    thalweg summary runs/prices
+    """
+    from thalweg.app.cli.summary import summarise
+
+    raise typer.Exit(summarise(model, as_json))
+
+
+@app.command()
+def generate(
+    model: Annotated[Path, typer.Argument(help="The run folder of a language model.")],
+    prompt: Annotated[str, typer.Argument(help="How the text begins.")] = "\n",
+    length: Annotated[int, typer.Option(min=1, help="Letters or pieces of words to add.")] = 300,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="0 takes the likeliest; 1 as the model says.")
+    ] = 0.8,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Only the K likeliest.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Only the likeliest of this share.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides what is drawn.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Continue a text.
+
+    thalweg generate runs/shakespeare "To be" --length 500
+    """
+    from thalweg.app.cli.generate import generate_text
+
+    raise typer.Exit(
+        generate_text(model, prompt, length, temperature, top_k, top_p, seed, as_json)
+    )
+
+
+@app.command()
+def serve(
+    model: Annotated[Path, typer.Argument(help="A run folder, or a model of digits.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
+    token: Annotated[
+        str | None, typer.Option(envvar="THALWEG_TOKEN", help="Bearer token that is asked for.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Most rows computed at once.")] = 512,
+    wait: Annotated[
+        float, typer.Option(min=0, help="Milliseconds that a request waits for others.")
+    ] = 1.0,
+    max_body: Annotated[int, typer.Option(min=1, help="Most bytes of a request.")] = 10_000_000,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a request fails.")] = 30.0,
+) -> None:
+    """Answer requests over HTTP, with a page to try it by hand.
+
+    thalweg serve runs/prices --port 8000
+    """
+    from thalweg.app.serve.run import serve as serve_model
+
+    raise typer.Exit(
+        serve_model(model, host, port, token, batch_size, wait, max_body, timeout)
+    )
+
+
+@app.command()
+def bench(
+    model: Annotated[
+        Path | None, typer.Argument(help="A run folder or model file; else one for digits.")
+    ] = None,
+    threads: Threads = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure how fast a network predicts and learns on this machine."""
+    from thalweg.app.cli.bench import bench as measure
+
+    raise typer.Exit(measure(model, threads, as_json))
+
+
+@app.command()
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="A data set to tell more of.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the data sets that have a name, and whether they are on this machine."""
+    from thalweg.app.cli.datasets import list_datasets, tell_dataset
+
+    raise typer.Exit(list_datasets(as_json) if name is None else tell_dataset(name, as_json))
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what this machine has, test that the compiler is right on it, and how fast it is."""
+    from thalweg.app.cli.doctor import doctor as examine
+
+    raise typer.Exit(examine(as_json))

@@ -23,11 +23,15 @@ Array = np.ndarray[Any, Any]
 
 
 def is_digits(path: Path) -> bool:
-    """Whether a model file, or the one in a folder, is no run folder's but one of digits."""
+    """Whether a model file, or the one in a folder, was saved by ``thalweg train digits``.
+
+    A name that is no folder and does not exist is taken for one, whose error names what is near.
+    """
     file = model_file(path)
     if not file.is_file():
         return not path.is_dir()
-    return not (file.parent / "pipeline.safetensors").is_file()
+    digits = info(file).preprocessing.get("kind") == "digits"
+    return digits or not (path.is_dir() or (file.parent / "pipeline.safetensors").is_file())
 
 
 def model_file(path: Path) -> Path:

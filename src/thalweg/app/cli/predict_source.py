@@ -9,14 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from thalweg.app.cli.options import shown, warnings_told
 from thalweg.app.cli.reporting import say
-from thalweg.errors import ArgumentError, DataError
+from thalweg.errors import ArgumentError
 from thalweg.formats.atomic import write_whole
 from thalweg.tasks import Run
-from thalweg.tasks.appraisal import figures_of_classes, figures_of_numbers
-from thalweg.tasks.task import probabilities
 
 __all__ = ["evaluate_source", "predict_source"]
 
@@ -27,14 +24,17 @@ def predict_source(place: Path, source: Path, output: Path | None, as_json: bool
     Raises:
         ThalwegError: run folder or source cannot be used.
     """
-    columns = Run.load(place).predict(source)
-    text = _as_lines(columns) if as_json else _as_csv(columns)
-    if output is None:
-        sys.stdout.write(text)
-        return 0
-    suffix = output.suffix.lower()
-    if suffix not in (".csv", ".jsonl"):
+    suffix = "" if output is None else output.suffix.lower()
+    if output is not None and suffix not in (".csv", ".jsonl"):
         raise ArgumentError(f"--output {output}: wanted a name that ends in .csv or .jsonl")
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        fault = "is a folder" if output.is_dir() else f"its folder {output.parent} does not exist"
+        raise ArgumentError(f"--output {output}: {fault}; give a file in a folder that exists")
+    with warnings_told():
+        columns = Run.load(place).predict(source)
+    if output is None:
+        sys.stdout.write(_as_lines(columns) if as_json else _as_csv(columns))
+        return 0
     text = _as_lines(columns) if suffix == ".jsonl" else _as_csv(columns)
     write_whole(output, [text.encode()])
     say(f"{len(next(iter(columns.values()))):,} predictions in {output}")
@@ -48,26 +48,15 @@ def evaluate_source(place: Path, source: Path, as_json: bool) -> int:
         DataError: the data has no targets.
     """
     run = Run.load(place)
-    rows = run.task.read(source)
-    if rows.truth is None:
-        raise DataError(
-            f"{source} has no column {', '.join(map(repr, run.task.targets))} to compare with; "
-            "`thalweg predict` needs none"
-        )
-    outputs = run.outputs(rows)
-    if run.task.kind == "classes":
-        figures = figures_of_classes(probabilities(outputs), np.asarray(rows.truth))
-    else:
-        figures = figures_of_numbers(
-            run.task.numbers(outputs), run.task.numbers(np.asarray(rows.truth))
-        )
+    with warnings_told():
+        rows, figures = run.task.figures(run, source)
     if as_json:
-        say(json.dumps({"rows": len(rows), "figures": figures}))
+        say(json.dumps({"rows": rows, "figures": figures}))
         return 0
-    say(f"{len(rows):,} rows")
+    say(f"{rows:,} rows")
     width = max(map(len, figures))
     for name, value in figures.items():
-        say(f"{name:<{width}}  {value:.4f}")
+        say(f"{name:<{width}}  {shown(value)}")
     return 0
 
 

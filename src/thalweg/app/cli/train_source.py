@@ -7,10 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from thalweg.app.cli.options import advice_in_flags, shown, warnings_told
 from thalweg.app.cli.reporting import INTERRUPTED, fail, say
+from thalweg.app.report import write_report
 from thalweg.data import DATASETS
 from thalweg.errors import ArgumentError, nearest
-from thalweg.tasks import Settings, Trained, train
+from thalweg.tasks import RunFolder, Settings, Trained, train
+from thalweg.tasks.searching import search
 from thalweg.train import Progress
 
 __all__ = ["figure_lines", "train_source"]
@@ -18,9 +21,11 @@ __all__ = ["figure_lines", "train_source"]
 
 def train_source(
     source: Path, given: Mapping[str, Any], config: Path | None, output: Path | None, *,
-    resume: bool, quiet: bool, as_json: bool,
+    resume: bool, quiet: bool, as_json: bool, trials: int = 0,
 ) -> int:  # fmt: skip
     """Train as flags and a TOML file say, flags first; return the exit code.
+
+    ``trials``: how many settings are tried before; 0 for none.
 
     Raises:
         ThalwegError: a setting, the source or the folder cannot be used.
@@ -30,21 +35,33 @@ def train_source(
             f"{str(source)!r} is no file or folder, nor a data set that comes along; "
             f"{nearest(str(source), DATASETS)}"
         )
-    chosen = {**(Settings.read(config) if config else {}),
-              **{k: v for k, v in given.items() if v not in (None, ())}}  # fmt: skip
-    settings = Settings.of(chosen)
     folder = output or Path("runs") / source.name.split(".")[0]
+    before = RunFolder(folder).config
+    chosen = {
+        # A run goes on with the choices that it was begun with.
+        **(Settings.read(before) if resume and before.is_file() else {}),
+        **(Settings.read(config) if config else {}),
+        **{k: v for k, v in given.items() if v is not None and (v != () or k == "hidden")},
+    }
     silent = quiet or as_json
-    made = train(
-        source, settings, folder, resume=resume, events=() if silent else [Progress()],
-        tell=(lambda text: None) if silent else say,
-    )  # fmt: skip
+    tell = (lambda text: None) if silent else say
+    with advice_in_flags(), warnings_told():
+        settings = Settings.of(chosen)
+        if trials:
+            settings = search(source, settings, folder, trials, tell)
+        made = train(
+            source, settings, folder, resume=resume, events=() if silent else [Progress()],
+            tell=tell,
+        )  # fmt: skip
+    report = write_report(folder)
     if as_json:
         told = {"folder": str(folder), "task": made.results["task"],
                 "figures": made.results["figures"], "seconds": made.results["seconds"]}  # fmt: skip
         say(json.dumps(told))
     else:
         _tell(made, folder, quiet)
+        if not quiet:
+            say(f"report  {report}")
     if made.history.interrupted:
         fail(f"interrupted: the best network so far, of epoch {made.history.best_epoch}, was kept")
         return INTERRUPTED
@@ -60,10 +77,10 @@ def figure_lines(results: Mapping[str, Any]) -> list[str]:
     lines = []
     width = max((len(f["name"]) for f in results["figures"]), default=0)
     for figure in results["figures"]:
-        naive = "" if figure["naive"] is None else f"  naive {figure['naive']:.4f}"
+        naive = "" if figure["naive"] is None else f"  naive {shown(figure['naive'])}"
         lines.append(
-            f"{figure['name']:<{width}}  {figure['value']:.4f}  "
-            f"({figure['low']:.4f} to {figure['high']:.4f}){naive}"
+            f"{figure['name']:<{width}}  {shown(figure['value'])}  "
+            f"({shown(figure['low'])} to {shown(figure['high'])}){naive}"
         )
     return lines
 
