@@ -281,12 +281,13 @@ def serve(
     token: Annotated[
         str | None, typer.Option(envvar="THALWEG_TOKEN", help="Bearer token that is asked for.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Most rows computed at once.")] = 512,
+    batch_size: Annotated[int, typer.Option(min=1, help="Most rows computed at once.")] = 64,
     wait: Annotated[
         float, typer.Option(min=0, help="Milliseconds that a request waits for others.")
     ] = 1.0,
-    max_body: Annotated[int, typer.Option(min=1, help="Most bytes of a request.")] = 10_000_000,
+    max_body: Annotated[int, typer.Option(min=1, help="Most bytes of a request.")] = 16_777_216,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a request fails.")] = 30.0,
+    threads: Threads = 0,
 ) -> None:
     """Answer requests over HTTP, with a page to try it by hand.
 
@@ -294,6 +295,7 @@ def serve(
     """
     from thalweg.app.serve.run import serve as serve_model
 
+    _use_threads(threads)
     raise typer.Exit(
         serve_model(model, host, port, token, batch_size, wait, max_body, timeout)
     )

@@ -1,0 +1,1 @@
+"""What the server reads: one reader for each kind of data."""
