@@ -29,6 +29,7 @@ from thalweg.models.sequence_classifier import SequenceClassifier
 from thalweg.models.series_network import SeriesNetwork
 from thalweg.models.silero_vad import SileroVAD
 from thalweg.models.tabular import TabularNetwork
+from thalweg.models.text_network import TextNetwork
 from thalweg.models.transformer import Transformer
 from thalweg.models.unet import UNet
 from thalweg.models.variational import VariationalAutoencoder, variational_loss
@@ -64,6 +65,7 @@ __all__ = [
     "SileroVAD",
     "SparseAutoencoder",
     "TabularNetwork",
+    "TextNetwork",
     "Transformer",
     "UNet",
     "VariationalAutoencoder",

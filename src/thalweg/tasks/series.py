@@ -72,6 +72,7 @@ class SeriesTask(Task):
     """
 
     name = "series"
+    turn = 30
     kind = "numbers"
 
     @classmethod

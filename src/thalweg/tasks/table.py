@@ -52,6 +52,7 @@ class TableTask(Task):
     """
 
     name = "table"
+    turn = 50
 
     @classmethod
     def recognises(cls, source: Path, settings: Any) -> str:

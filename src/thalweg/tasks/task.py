@@ -71,11 +71,14 @@ class Problem:
 class Task(ABC):
     """One kind of data. A subclass is made of settings, learns in ``prepare``, and is saved.
 
-    ``kind``: what is predicted: ``"classes"`` (logits (n, classes)), ``"numbers"`` (n, targets) or
-    ``"tokens"``. ``classes``: their names. ``targets``: the names of what is predicted.
+    ``turn``: the lowest is asked first whether it recognises a source: a table with one column of
+    texts is one of texts before it is a table. ``kind``: what is predicted: ``"classes"`` (logits
+    (n, classes)), ``"numbers"`` (n, targets) or ``"tokens"``. ``classes``: their names.
+    ``targets``: the names of what is predicted.
     """
 
     name: ClassVar[str]
+    turn: ClassVar[int] = 100
     kind: Kind = "classes"
     classes: tuple[Any, ...] = ()
     targets: tuple[str, ...] = ()
@@ -138,8 +141,9 @@ class Task(ABC):
         return {name: numbers[:, i].tolist() for i, name in enumerate(names)}
 
     def columns_of(self, rows: Rows, outputs: Array) -> dict[str, list[Any]]:
-        """Return predictions as columns, with what the rows themselves tell, such as dates."""
-        return self.columns(outputs)
+        """Return predictions as columns, with what the rows themselves tell: files, dates."""
+        files = {"file": [rows.place(i) for i in range(len(rows))]}
+        return (files if "file" in rows.show(0) else {}) | self.columns(outputs)
 
     def appraise(self, run: Any, problem: Problem, history: Any) -> dict[str, Any] | None:
         """Return what ``results.json`` tells of a run, or None for what most kinds of data tell."""
@@ -188,7 +192,7 @@ def recognise(source: Path, settings: Settings) -> tuple[Task, str]:
                 f"there is no task {settings.task!r}; {nearest(settings.task, TASKS)}. {where()}"
             )
         return TASKS[settings.task](settings), "as you said"
-    for kind in TASKS.values():
+    for kind in sorted(TASKS.values(), key=lambda one: one.turn):
         reason = kind.recognises(source, settings)
         if reason:
             return kind(replace(settings, task=kind.name)), reason
