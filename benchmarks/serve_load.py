@@ -78,7 +78,7 @@ def load(
 ) -> None:  # fmt: skip
     """Ask for some seconds, and put a Tally into the queue ``results``."""
     tally, idle = Tally(), []
-    chooser = selectors.DefaultSelector()
+    chooser = selectors.SelectSelector()
     for _ in range(connections):
         made = Connection(host, port)
         chooser.register(made.socket, selectors.EVENT_READ, made)

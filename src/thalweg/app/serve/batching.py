@@ -6,6 +6,7 @@ import asyncio
 import queue
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -19,6 +20,7 @@ from thalweg.errors import ThalwegError
 __all__ = ["Batcher"]
 
 Outcome = bytes | Refusal
+_INLINE: Final = 5e-4  # seconds; a thread that is ready waits as long for the interpreter
 _BUSY: Final = ((b"retry-after", b"1"),)
 
 
@@ -39,6 +41,9 @@ class Batcher:
     or every open connection waits already, so that nobody is left to wait for. An idle server so
     answers at once, and a busy one runs few large batches.
 
+    A batch that takes less than the threads would need to hand it over, as the last of its size
+    shows, runs in the loop itself; all that is ready to be read by then joins it.
+
     All methods belong to the thread of the event loop; only ``_work`` runs in the worker. Results
     come back by one call into the loop for a whole batch.
     """
@@ -53,7 +58,8 @@ class Batcher:
         self._waiting: deque[_Entry] = deque()
         self._running = False
         self._last = -1e9  # when a batch started
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._seconds: dict[int, float] = {}  # that a batch took, by its number of digits
         self._jobs: queue.SimpleQueue[list[_Entry] | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._work, name="thalweg-serve", daemon=True)
@@ -98,7 +104,12 @@ class Batcher:
         now = self._loop.time()
         full = self.queued >= self.limits.batch_size
         if now >= due or full or len(self._waiting) >= self.connections():
-            self._start(now)
+            if self._quick(self.queued):
+                if self._timer is not None:
+                    self._timer.cancel()
+                self._timer = self._loop.call_soon(self._due)
+            else:
+                self._start(now)
         elif self._timer is None:
             self._timer = self._loop.call_at(due, self._due)
 
@@ -126,7 +137,21 @@ class Batcher:
         if batch:
             self._running, self._last = True, now
             self.metrics.batches.add(rows)
-            self._jobs.put(batch)
+            if self._quick(rows):
+                self._finish(batch, self._timed(batch, rows))
+            else:
+                self._jobs.put(batch)
+
+    def _quick(self, rows: int) -> bool:
+        """Whether a batch is known to take less time than handing it to the worker."""
+        return self._seconds.get(rows.bit_length(), 1.0) < _INLINE
+
+    def _timed(self, batch: list[_Entry], rows: int) -> list[Outcome]:
+        began = time.perf_counter()
+        outcomes = self._outcomes(batch)
+        size, took = rows.bit_length(), time.perf_counter() - began
+        self._seconds[size] = 0.9 * self._seconds.get(size, took) + 0.1 * took
+        return outcomes
 
     def _finish(self, batch: list[_Entry], outcomes: list[Outcome]) -> None:
         self._running = False
@@ -143,7 +168,7 @@ class Batcher:
     def _work(self) -> None:
         assert self._loop is not None
         while (batch := self._jobs.get()) is not None:
-            outcomes = self._outcomes(batch)
+            outcomes = self._timed(batch, sum(len(entry.samples) for entry in batch))
             self._loop.call_soon_threadsafe(self._finish, batch, outcomes)
 
     def _outcomes(self, batch: list[_Entry]) -> list[Outcome]:
