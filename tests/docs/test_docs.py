@@ -16,7 +16,10 @@ BLOCK = re.compile(r"(?:<!-- (?P<mark>[a-z ]+) -->\n)?```(?P<kind>\w+)\n(?P<body
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.name)
-def test_code_runs_and_prints_what_is_shown(path: Path) -> None:
+def test_code_runs_and_prints_what_is_shown(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # some write files
     names: dict[str, Any] = {}
     printed = ""
     for block in BLOCK.finditer(path.read_text(encoding="utf-8")):

@@ -125,4 +125,4 @@ def test_rare_classes(labels: list[str], wanted: int) -> None:
 
 def test_the_class_and_its_share_are_named() -> None:
     (note,) = notes_of_classes(np.array([0.0] * 99 + [1.0]))
-    assert note.startswith("the class 1.0 has 1.0% of the rows")
+    assert note.startswith("the class 1.0 has 1 of 100 rows")

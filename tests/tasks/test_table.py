@@ -120,8 +120,13 @@ def test_seed_decides_all_bits_and_threads_none(tmp_path: Path) -> None:
 class Killed(Events):
     """Ends the process in the middle of training, as a power cut does."""
 
+    def __init__(self, checkpoints: Path) -> None:
+        self.checkpoints = checkpoints
+
     def on_epoch_end(self, run: Any) -> None:
         if run.epoch == 3:
+            while not list(self.checkpoints.glob("*.safetensors")):  # another thread writes them
+                time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -136,7 +141,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(tmp_path: Path) -> None:
         "from thalweg.tasks import Settings, train\n"
         "chosen = Settings.read(Path(sys.argv[1]) / 'whole' / 'config.toml')\n"
         "train(Path(sys.argv[1]) / 't.csv', Settings.of(chosen), Path(sys.argv[1]) / 'cut',\n"
-        "      events=[Killed()])\n"
+        "      events=[Killed(Path(sys.argv[1]) / 'cut' / 'checkpoints')])\n"
     )
     ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False,
                            cwd=Path(__file__).parents[2], capture_output=True)  # fmt: skip

@@ -116,13 +116,21 @@ def _auc(scores: Array, labels: Array) -> float:
 
 
 def _with_intervals(
-    figures: Callable[[Array], dict[str, float]], rows: int, naive: dict[str, float]
+    figures: Callable[[Array], dict[str, float]], groups: Array, naive: dict[str, float]
 ) -> list[dict[str, Any]]:
-    """Return each figure with a bootstrap interval and that of the naive answer."""
+    """Return each figure with a bootstrap interval and that of the naive answer.
+
+    ``groups`` (n,): rows are drawn within their group, such as their class, so that no sample
+    lacks a class.
+    """
     source = np.random.default_rng(0)
-    draws = [figures(source.integers(0, rows, rows)) for _ in range(_DRAWS)]
+    parts = [np.flatnonzero(groups == group) for group in np.unique(groups)]
+    draws = [
+        figures(np.concatenate([source.choice(part, len(part)) for part in parts]))
+        for _ in range(_DRAWS)
+    ]
     told = []
-    for name, value in figures(np.arange(rows)).items():
+    for name, value in figures(np.arange(len(groups))).items():
         samples = [d[name] for d in draws if name in d]
         low, high = np.quantile(samples, [0.025, 0.975]) if samples else (value, value)
         told.append({"name": name, "value": value, "low": float(low), "high": float(high),
@@ -141,7 +149,7 @@ def _of_classes(outputs: Array, test: Rows, training: Array, classes: int) -> di
     worst = np.argsort(own, kind="stable")[:_WORST]
     return {
         "figures": _with_intervals(
-            lambda rows: figures_of_classes(shares[rows], labels[rows]), len(labels), naive
+            lambda rows: figures_of_classes(shares[rows], labels[rows]), labels, naive
         ),
         "naive": "the shares of the classes in the training rows, for every row",
         "confusion": confusion.tolist(),
@@ -177,7 +185,8 @@ def _of_numbers(run: Run, outputs: Array, test: Rows, training: Array) -> dict[s
     shown = np.random.default_rng(0).permutation(len(truth))[:1000]
     return {
         "figures": _with_intervals(
-            lambda rows: figures_of_numbers(predicted[rows], truth[rows]), len(truth), naive
+            lambda rows: figures_of_numbers(predicted[rows], truth[rows]), np.zeros(len(truth)),
+            naive,
         ),
         "naive": "the mean of the training rows, for every row",
         "points": {"truth": truth[shown].tolist(), "prediction": predicted[shown].tolist()},

@@ -49,7 +49,7 @@ def notes_of_classes(labels: Array) -> list[str]:
     """Return sentences on classes that are rare.
 
     >>> notes_of_classes(np.array(["a"] * 97 + ["b"] * 3))
-    ['the class b has 3.0% of the rows: look at its own figures, not at the accuracy']
+    ['the class b has 3 of 100 rows: look at its own figures, not at the accuracy']
     """
     names, counts = np.unique(labels.astype(str), return_counts=True)
     share = counts / counts.sum()
@@ -57,8 +57,9 @@ def notes_of_classes(labels: Array) -> list[str]:
         few = int((counts < 10).sum())
         return [f"{few} of {len(names)} classes have fewer than 10 rows"] if few else []
     return [
-        f"the class {name} has {part:.1%} of the rows: look at its own figures, not at the accuracy"
-        for name, part in zip(names, share, strict=True)
+        f"the class {name} has {count:,} of {counts.sum():,} rows: look at its own figures, not at "
+        "the accuracy"
+        for name, count, part in zip(names, counts, share, strict=True)
         if part < _RARE
     ]
 

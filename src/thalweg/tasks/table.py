@@ -272,13 +272,15 @@ class TableTask(Task):
     ) -> None:
         first = default_pipeline(inputs, rows=training, texts=True)
         bins = 32 if len(training) >= 10 * _MANY else 16
-        columns = {
-            name: PiecewiseLinear(bins=bins)
-            if len(training) >= _MANY and type(made) in (Standardise, Quantile)
-            else made
-            for name, made in first.columns.items()
-        }
-        self.pipeline = Pipeline(columns, reasons=first.reasons).fit(inputs, rows=training)
+        columns, reasons = dict(first.columns), list(first.reasons)
+        for name, made in first.columns.items():
+            if len(training) < _MANY or type(made) not in (Standardise, Quantile):
+                continue
+            columns[name] = PiecewiseLinear(bins=bins)
+            told = f"{name} is encoded piece by piece, in {bins} bins of equally many rows."
+            place = next(i for i, reason in enumerate(reasons) if reason.startswith(f"{name} "))
+            reasons[place] = told
+        self.pipeline = Pipeline(columns, reasons=reasons).fit(inputs, rows=training)
         for name, decoder in targets.items():
             values = kept.column(name)[training]
             decoder.fit(Values(name, values, lambda row: kept.describe(int(training[row]))))
