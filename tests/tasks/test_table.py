@@ -19,6 +19,7 @@ from tests.tasks.small_tables import FLAGS, SMALL, mixed, refused, run_of, thalw
 
 from thalweg.data import read_table
 from thalweg.errors import DataError
+from thalweg.formats.checkpoint import find_checkpoints
 from thalweg.settings import settings
 from thalweg.tasks import Run, Settings, TableTask, Trained, train
 from thalweg.tasks.parts import split_labels, split_rows
@@ -125,7 +126,7 @@ class Killed(Events):
 
     def on_epoch_end(self, run: Any) -> None:
         if run.epoch == 3:
-            while not list(self.checkpoints.glob("*.safetensors")):  # another thread writes them
+            while not find_checkpoints(self.checkpoints):  # another thread writes them
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -71,13 +71,7 @@ def train(
     if not source.exists():
         raise DataError(f"{str(source)!r} does not exist; check its path. {where()}")
     began = time.monotonic()
-    place = RunFolder.new(folder)
-    held = place.model.exists() or bool(find_checkpoints(place.checkpoints))
-    if held and not resume:
-        raise FormatError(
-            f"{str(folder)!r} holds a run already: go on with it (--resume), or give another "
-            f"folder (--output). {where()}"
-        )
+    place = _new_folder(folder, resume)
     task, reason = recognise(source, settings)
     tell(f"task    {task.name}: {reason}")
     problem = task.prepare(source)
@@ -86,8 +80,7 @@ def train(
     listeners = [*events, JSONLinesLog(place.metrics)]
     if settings.seconds is not None:
         listeners.append(_Budget(settings.seconds - (time.monotonic() - began)))
-    trainer = new_trainer(problem, listeners)
-    history = trainer.fit(
+    history = new_trainer(problem, listeners).fit(
         (*problem.training.inputs, problem.training.truth),
         epochs=problem.settings.epochs or 1,
         batch_size=min(problem.settings.batch_size or 32, len(problem.training)),
@@ -95,6 +88,8 @@ def train(
         seed=problem.settings.seed, early_stopping=problem.settings.patience,
         folder=place.checkpoints, resume=resume,
     )  # fmt: skip
+    if history.interrupted and not history.best_epoch:
+        raise KeyboardInterrupt  # nothing was learned that is worth keeping
     place.write_pipeline(*_facts(task))
     place.write_model(
         problem.model, classes=[str(c) for c in task.classes] or None,
@@ -111,6 +106,18 @@ def train(
     results |= {"finished": datetime.now().isoformat(timespec="seconds"), "versions": _versions()}
     place.write_results(results)
     return Trained(run, history, results)
+
+
+def _new_folder(folder: Path, resume: bool) -> RunFolder:
+    """Return the run folder; one that holds a run is taken only to go on with it."""
+    place = RunFolder.new(folder)
+    held = place.model.exists() or bool(find_checkpoints(place.checkpoints))
+    if held and not resume:
+        raise FormatError(
+            f"{str(folder)!r} holds a run already: go on with it (--resume), or give another "
+            f"folder (--output). {where()}"
+        )
+    return place
 
 
 def _versions() -> dict[str, str]:
