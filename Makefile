@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help digits test bench gallery clean
+.PHONY: help digits test bench gallery docs clean
 
 help:
 	@echo "make digits  train a network on the MNIST digits that come with the package"
 	@echo "make test    run the linters, the type checker and the tests"
 	@echo "make bench   run the referee suite; BENCH='--rounds 3' are options for it"
 	@echo "make gallery runs every example at full length; SHORT=--short takes a part of the data"
+	@echo "make docs    build the documentation as a site in site/"
 	@echo "make clean   remove the virtual environment and the caches"
 	@echo "Another Python: make digits PYTHON=/path/to/python3.12"
 
@@ -38,6 +39,10 @@ gallery: $(VENV)/.digits
 	  $(BIN)/thalweg examples run $$name --out runs/gallery $(SHORT) || failed=1; \
 	done; exit $${failed:-0}
 
+docs: $(VENV)/.made
+	$(PIP) --editable '.[docs,sklearn]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 $(VENV)/.made:
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "Python is missing: '$(PYTHON)' is not a command. Install Python 3.11 or newer, or"; \
@@ -61,4 +66,4 @@ $(VENV)/.test: $(VENV)/.made pyproject.toml
 	@touch $@ $(VENV)/.digits
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) site .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
