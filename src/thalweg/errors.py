@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import linecache
 import os
@@ -58,7 +59,12 @@ class RecompilationWarning(UserWarning):
 
 
 def _is_ours(code: CodeType) -> bool:
-    """Whether code belongs to Thalweg; the ``__init__`` that dataclasses write has no file."""
+    """Whether code belongs to Thalweg, or only stands between it and its caller.
+
+    The ``__init__`` that dataclasses write has no file; ``with`` of a generator goes by contextlib.
+    """
+    if code.co_filename == contextlib.__file__:
+        return True
     generated = code.co_filename == "<string>" and code.co_name == "__init__"
     return generated or code.co_filename.startswith(_PACKAGE)
 
