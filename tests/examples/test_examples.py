@@ -43,6 +43,9 @@ CLAIMS = {
     "cifar_resnet": lambda f: f["training_images"] == 600,
     "dcgan_digits": lambda f: 0 < f["entropy_of_digits"] <= 1,
     "digits_lenet": lambda f: f["test_accuracy"] > 0.85,
+    "digits_remedies": lambda f: (
+        f["test_accuracy_all_images"] > f["test_accuracy_none"] - 0.05 > 0.5
+    ),
     "forecast_etth1": lambda f: max(f["mse_lstm"], f["mse_gru"]) < 1.2 * f["mse_last_value"],
     "grid_search": lambda f: min(f["test_accuracy"], f["test_accuracy_scikit_learn"]) > 0.6,
     "linear_stack": lambda f: (
