@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -494,6 +494,7 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([*of_classes(), *of_numbers(), "forecast", "samples"]),
                        json_values, max_size=4))  # fmt: skip
 def test_a_page_is_made_of_whatever_json_holds(odd: dict[str, Any]) -> None:

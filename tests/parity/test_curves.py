@@ -23,6 +23,7 @@ import thalweg as tw
 from thalweg import nn
 from thalweg.models.noise import NormalNoise
 from thalweg.nn import losses
+from thalweg.tasks.members import classes_of_members
 
 Array = np.ndarray[Any, Any]
 __all__ = ["one_thread"]
@@ -127,6 +128,15 @@ def told_apart(m: Any, x: Any, y: Any) -> Any:
 
 def their_told_apart(m: Any, x: Any, y: Any) -> Any:
     return F.cross_entropy(m(x), y)
+
+
+def members_told_apart(m: Any, x: Any, y: Any) -> Any:
+    return classes_of_members(m(x), y)
+
+
+def their_members_told_apart(m: Any, x: Any, y: Any) -> Any:
+    logits = m(x)  # (batch, members, classes)
+    return F.cross_entropy(logits.transpose(1, 2), y[:, None].expand(logits.shape[:2]))
 
 
 def rebuilt(m: Any, x: Any, _: Any) -> Any:
@@ -303,6 +313,8 @@ WORDS = {"rate": 3e-3, "rule": "adamw", "spread": 10.0}
 DEEP = {"dtype": "float64"}
 CURVES: dict[str, Curve] = {
     "mlp": Curve(rows, options=SQUARE | {"hidden": (30, 20), "classes": 10}),
+    "tabular": Curve(rows, 0.05, members_told_apart, their_members_told_apart,
+                     {"numbers": 196, "outputs": 10, "dropout": 0.0}),
     "lenet5": Curve(lambda: pictures(16), 1 / 32, **DEEP),
     "alexnet": Curve(lambda: pictures(8, times=3), 1e-3, rule="adamw",
                      options=GREY | {"width": 1 / 16, "hidden": 32, "dropout": 0.0}),

@@ -41,7 +41,7 @@ def load(path: PathLike) -> nn.Module:
 def _classes() -> list[type[nn.Module]]:
     """Return the Module classes that the files of this room define, and no others."""
     found: dict[str, type[nn.Module]] = {}
-    for name, module in list(sys.modules.items()):
+    for name, module in sys.modules.copy().items():  # other threads may import
         if name.startswith("thalweg.models."):
             found |= {
                 key: value for key, value in vars(module).items()
