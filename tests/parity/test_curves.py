@@ -135,7 +135,9 @@ def members_told_apart(m: Any, x: Any, y: Any) -> Any:
 
 
 def their_members_told_apart(m: Any, x: Any, y: Any) -> Any:
-    logits = m(x)  # (batch, members, classes)
+    logits = m(x)  # (batch, members, classes), evaluated (batch, classes)
+    if logits.ndim == 2:
+        return F.cross_entropy(logits, y)
     return F.cross_entropy(logits.transpose(1, 2), y[:, None].expand(logits.shape[:2]))
 
 
