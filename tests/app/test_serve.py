@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import doctest
+import contextlib
 import http.client
 import importlib
 import io
@@ -292,9 +293,10 @@ def test_too_many_rows_and_too_large_bodies_are_refused(shop: Running) -> None:
     assert "at most 20" in shop.refused(413, {"rows": [ROW] * 21})
     assert "200,000" in shop.refused(413, b" " * 200_001)
     client = http.client.HTTPConnection("127.0.0.1", shop.port, timeout=WAIT)
-    client.request("POST", "/predict", iter([b" " * 150_000, b" " * 150_000]),
-                   encode_chunked=True, headers={"Transfer-Encoding": "chunked"})  # fmt: skip
-    assert client.getresponse().status == 413  # no length was told before
+    with contextlib.closing(client):
+        client.request("POST", "/predict", iter([b" " * 150_000] * 4),
+                       encode_chunked=True, headers={"Transfer-Encoding": "chunked"})  # fmt: skip
+        assert client.getresponse().status == 413  # no length was told before
 
 
 def test_a_token_is_wanted_where_one_is_set(table: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import sys
 import time
@@ -27,6 +28,8 @@ _JSON: Final = b"application/json"
 _HTML: Final = b"text/html; charset=utf-8"
 _TEXT: Final = b"text/plain; version=0.0.4; charset=utf-8"
 _CLOSE: Final = ((b"connection", b"close"),)
+_POURED: Final = 4  # times the largest body that is taken and thrown away
+_POURING: Final = 2.0  # seconds
 _NO_SNIFF: Final = (b"x-content-type-options", b"nosniff")
 _PAGE_HEADERS: Final = (
     (b"content-security-policy", POLICY.encode()), (b"referrer-policy", b"no-referrer"),
@@ -117,6 +120,7 @@ class Application:
         if coding not in (b"", b"identity"):
             raise Refusal(415, "the body is compressed; send it as it is")
         if length and int(length) > self.limits.max_body:
+            await self._pour_away(receive)
             raise self._too_large(f"{int(length):,}")
         arrived = False
         try:
@@ -147,9 +151,23 @@ class Application:
                 raise Refusal(400, "the client went away before its body arrived", _CLOSE)
             size += len(message["body"])
             if size > self.limits.max_body:
+                await self._pour_away(receive, message)
                 raise self._too_large(f"more than {self.limits.max_body:,}")
             parts.append(message["body"])
         return b"".join(parts)
+
+    async def _pour_away(self, receive: Receive, message: Any = None) -> None:
+        """Take the rest of a body that is too large, for a while.
+
+        A connection that is closed while its client still sends is reset, and the answer that says
+        why is lost with it.
+        """
+        left = _POURED * self.limits.max_body
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_POURING):
+                while left > 0 and (message is None or message.get("more_body")):
+                    message = await receive()
+                    left -= len(message.get("body", b""))
 
     def _samples(self, kind: bytes, body: bytes) -> list[Any]:
         """Return the checked samples of a body."""
