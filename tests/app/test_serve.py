@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import doctest
 import contextlib
+import doctest
 import http.client
 import importlib
 import io
