@@ -26,6 +26,7 @@ from thalweg.train import Events, History, JSONLinesLog, Trainer
 __all__ = ["Trained", "new_trainer", "train"]
 
 Tell = Callable[[str], None]
+_GRACE: Final = 60.0  # seconds beyond the budget that a first epoch may take
 _TOLD: Final = 100  # reasons that are told; a table may have thousands of columns
 
 
@@ -39,15 +40,24 @@ class Trained:
 
 
 class _Budget(Events):
-    """Ends a run when its time is over."""
+    """Ends a run when its time is over; the first epoch may take a while longer, to be measured."""
 
     def __init__(self, seconds: float) -> None:
         self.end = time.monotonic() + seconds
+        self.grace = max(seconds, _GRACE)
 
     def on_steps(self, run: Any) -> None:
+        over = time.monotonic() - self.end
+        if over > (0 if len(run.history) else self.grace):
+            self._stop(run)
+
+    def on_epoch_end(self, run: Any) -> None:
         if time.monotonic() > self.end:
-            run.note = "the time is over"
-            run.stop()
+            self._stop(run)
+
+    def _stop(self, run: Any) -> None:
+        run.note = "the time is over"
+        run.stop()
 
 
 def train(
