@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from thalweg.data.features.transformer import is_missing
 from thalweg.data.tables import Table
 
 __all__ = ["notes_of_classes", "notes_of_table"]
@@ -24,7 +25,7 @@ def notes_of_table(
     """Return sentences on missing values, rare classes, repeated rows and suspicious columns."""
     notes = []
     for name, column in inputs.columns.items():
-        share = float(_missing(column.values).mean())
+        share = float(is_missing(column.values).mean())
         if share > _SPARSE:
             notes.append(f"column {name!r} is missing in {share:.0%} of the rows")
     repeated = _repeated(inputs, parts)
@@ -62,14 +63,6 @@ def notes_of_classes(labels: Array) -> list[str]:
         for name, count, part in zip(names, counts, share, strict=True)
         if part < _RARE
     ]
-
-
-def _missing(values: Array) -> Array:
-    if values.dtype.kind == "f":
-        return np.isnan(values)
-    if values.dtype.kind == "M":
-        return np.isnat(values)
-    return np.array([v is None for v in values], bool)
 
 
 def _repeated(table: Table, parts: Sequence[Array]) -> int:

@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from thalweg.data.tables import Table, read_table
+from thalweg.data.tables import Table
 from thalweg.errors import ArgumentError, DataError, nearest, where
 from thalweg.models.series_network import SeriesNetwork
+from thalweg.tasks import reading
 from thalweg.tasks.members import numbers_of_members
 from thalweg.tasks.series_appraisal import appraise_series, figures_of_series
 from thalweg.tasks.series_frequency import (
@@ -33,7 +34,6 @@ from thalweg.tasks.series_windows import (
     window_length,
     windows_of,
 )
-from thalweg.tasks.table import SUFFIXES, TYPED
 from thalweg.tasks.task import Problem, Rows, Task
 
 __all__ = ["SeriesTask", "appraise_series"]
@@ -78,7 +78,7 @@ class SeriesTask(Task):
     @classmethod
     def recognises(cls, source: Path, settings: Any) -> str:
         """A table is a time series if a horizon is given."""
-        if not source.is_file() or source.suffix.lower() not in SUFFIXES:
+        if not source.is_file() or source.suffix.lower() not in reading.SUFFIXES:
             return ""
         if settings.horizon is None:
             return ""
@@ -86,7 +86,7 @@ class SeriesTask(Task):
 
     def prepare(self, source: Path) -> Problem:
         """Read and mend the series, cut them by time, scale by the training part."""
-        table = self._table(source, None)
+        table = reading.read_training(source, self.settings)
         layout, frequency, reasons, notes = find_layout(table, self.settings, str(source))
         horizon = self._horizon(frequency, len(table), reasons)
         pieces, mended = mend(table, layout.columns, frequency, layout.time, layout.group,
@@ -223,24 +223,11 @@ class SeriesTask(Task):
 
     # --- parts ----------------------------------------------------------------------------
 
-    def _table(self, source: Any, layout: Layout | None) -> Table:
-        """Read a table; ``layout``: as it was learned, None in training."""
-        settings = self.settings
-        how: dict[str, Any] = {"missing": settings.missing}
-        typed = not isinstance(source, (str, Path)) or Path(source).suffix.lower() in TYPED
-        if not typed:
-            how |= {"header": settings.header, "names": settings.names or None,
-                    "separator": settings.separator, "encoding": settings.encoding}  # fmt: skip
-        if layout is not None:
-            return read_table(source, like=layout.schema, **how)
-        try:
-            return read_table(source, drop=settings.drop, **how)
-        except ArgumentError as error:
-            raise DataError(str(error)) from error
-
     def _pieces(self, source: Any) -> list[Piece]:
         told, layout = self.learned, self.learned.layout
-        table = source if isinstance(source, Table) else self._table(source, layout)
+        table = source
+        if not isinstance(source, Table):
+            table = reading.read(source, self.settings, layout.schema)
         for name in filter(None, (*layout.columns, layout.time, layout.group)):
             if name not in table.columns:
                 raise DataError(

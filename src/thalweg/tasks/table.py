@@ -24,9 +24,11 @@ from thalweg.data.features import (
     Values,
     default_pipeline,
 )
-from thalweg.data.tables import Table, read_table
+from thalweg.data.features.transformer import is_missing
+from thalweg.data.tables import Table
 from thalweg.errors import ArgumentError, DataError, nearest, where
 from thalweg.models.tabular import TabularNetwork
+from thalweg.tasks import reading
 from thalweg.tasks.members import classes_of_members, numbers_of_members
 from thalweg.tasks.noticing import notes_of_table
 from thalweg.tasks.parts import Parts, split_rows
@@ -35,8 +37,6 @@ from thalweg.tasks.task import Problem, Rows, Task
 __all__ = ["TableTask"]
 
 Array = np.ndarray[Any, Any]
-SUFFIXES: Final = (".csv", ".tsv", ".tab", ".parquet", ".pq", ".jsonl", ".ndjson", ".data")
-TYPED: Final = (".parquet", ".pq", ".jsonl", ".ndjson")  # no header, separator or encoding
 _MANY: Final = 1000  # training rows from which on numbers are encoded piece by piece
 _FEWEST: Final = 10  # rows of the whole table
 _NETWORK: Final = "tabular"
@@ -57,9 +57,9 @@ class TableTask(Task):
     @classmethod
     def recognises(cls, source: Path, settings: Any) -> str:
         """Tables are told by the ending of the file."""
-        if source.is_dir() and source.suffix.lower() in SUFFIXES:
+        if source.is_dir() and source.suffix.lower() in reading.SUFFIXES:
             raise DataError(f"{source} is a folder; give the file of a table in it. {where()}")
-        if not source.is_file() or source.suffix.lower() not in SUFFIXES:
+        if not source.is_file() or source.suffix.lower() not in reading.SUFFIXES:
             return ""
         return f"{source.name} ends in {source.suffix}: a table" if settings.target else ""
 
@@ -79,7 +79,7 @@ class TableTask(Task):
         self._fit(inputs, kept, targets, parts[0])
         rows = self._rows(inputs, kept)
         training, validation, test = (rows.take(part) for part in parts)
-        filled = _chosen(settings, len(training), self._width())
+        filled = _chosen(settings, len(training))
         reasons = [f"{n}: {c.kind} ({c.reason})" for n, c in kept.columns.items()]
         reasons += self.pipeline.reasons
         return Problem(
@@ -106,7 +106,7 @@ class TableTask(Task):
         if isinstance(source, Table):
             return source
         known = {**self.pipeline.schema, **self.schema}
-        return read_table(source, like=known, **_reading(self.settings, source))
+        return reading.read(source, self.settings, known)
 
     def _inputs(self, table: Table) -> Table:
         """Return the columns that are no targets."""
@@ -191,12 +191,7 @@ class TableTask(Task):
     def _read_training(self, source: Path) -> Table:
         settings = self.settings
         self._check_settings()
-        kinds: dict[str, Any] = dict.fromkeys(settings.categories, "category")
-        try:
-            how = _reading(settings, source)
-            table = read_table(source, kinds=kinds, drop=settings.drop, **how)
-        except ArgumentError as error:
-            raise DataError(str(error)) from error
+        table = reading.read_training(source, settings)
         for name in (*settings.target, *_given(settings.group), *_given(settings.time)):
             if name not in table.columns:
                 raise DataError(
@@ -273,13 +268,12 @@ class TableTask(Task):
         first = default_pipeline(inputs, rows=training, texts=True)
         bins = 32 if len(training) >= 10 * _MANY else 16
         columns, reasons = dict(first.columns), list(first.reasons)
-        for name, made in first.columns.items():
-            if len(training) < _MANY or type(made) not in (Standardise, Quantile):
-                continue
-            columns[name] = PiecewiseLinear(bins=bins)
-            told = f"{name} is encoded piece by piece, in {bins} bins of equally many rows."
-            place = next(i for i, reason in enumerate(reasons) if reason.startswith(f"{name} "))
-            reasons[place] = told
+        for place, name in enumerate(inputs.names):  # one reason a column, in their order
+            large = len(training) >= _MANY
+            if large and type(columns.get(name)) in (Standardise, Quantile):
+                columns[name] = PiecewiseLinear(bins=bins)
+                told = f"{name} is encoded piece by piece, in {bins} bins of equally many rows."
+                reasons[place] = told
         self.pipeline = Pipeline(columns, reasons=reasons).fit(inputs, rows=training)
         for name, decoder in targets.items():
             values = kept.column(name)[training]
@@ -321,15 +315,6 @@ class TableTask(Task):
             classes=self.kind == "classes",
         )  # fmt: skip
         return model.reset_parameters(settings.seed)
-
-
-def _reading(settings: Any, source: Any = "") -> dict[str, Any]:
-    """Return how a file is read; what only delimited text has is left out for others."""
-    how: dict[str, Any] = {"missing": settings.missing}
-    if isinstance(source, (str, Path)) and Path(source).suffix.lower() not in TYPED:
-        how |= {"header": settings.header, "names": settings.names or None,
-                "separator": settings.separator, "encoding": settings.encoding}  # fmt: skip
-    return how
 
 
 def _association(rows: Rows, place: int, part: slice) -> float:
@@ -407,16 +392,13 @@ def _present(table: Table, targets: tuple[str, ...], notes: list[str]) -> Table:
     """Return the rows that have all targets."""
     missing = np.zeros(len(table), bool)
     for name in targets:
-        values = table.column(name)
-        missing |= (
-            np.isnan(values) if values.dtype.kind == "f" else np.array([v is None for v in values])
-        )
+        missing |= is_missing(table.column(name))
     if missing.any():
         notes.append(f"{int(missing.sum()):,} rows have no target and are left out")
     return table.take(np.flatnonzero(~missing)) if missing.any() else table
 
 
-def _chosen(settings: Any, rows: int, width: int) -> Any:
+def _chosen(settings: Any, rows: int) -> Any:
     """Return the settings with every choice made by the number of training rows."""
     small, large = rows < 2_000, rows >= 20_000
 

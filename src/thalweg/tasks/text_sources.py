@@ -9,17 +9,16 @@ from typing import Any, Final
 
 import numpy as np
 
-from thalweg.data.tables import Table, read_table
+from thalweg.data.tables import Table
 from thalweg.data.text_files import TextLines, read_text
 from thalweg.errors import ArgumentError, DataError, nearest, where
+from thalweg.tasks import reading
 from thalweg.tasks.settings import Settings
 
 __all__ = ["Form", "Texts", "read_labelled", "read_like", "text_reason"]
 
 Array = np.ndarray[Any, Any]
 LINES: Final = (".tsv", ".tab", ".txt", ".data", ".csv")
-TABLES: Final = (".csv", ".tsv", ".tab", ".data", ".parquet", ".pq", ".jsonl", ".ndjson")
-_TYPED: Final = (".parquet", ".pq", ".jsonl", ".ndjson")  # no header, separator or encoding
 _LOOKED_AT: Final = 1 << 18  # bytes that are read to tell what a file is
 _FEWEST: Final = 10  # lines from which on it can be told which field is the label
 _REPEATED: Final = 3  # a field of labels has each of them so often, in the mean
@@ -78,7 +77,7 @@ def text_reason(source: Path, settings: Settings) -> str:
         return f"{source.name} has {len(folders)} folders of .txt files: a class each"
     suffix = source.suffix.lower()
     if settings.target:
-        return _reason_of_table(source, settings) if suffix in TABLES else ""
+        return _reason_of_table(source, settings) if suffix in reading.SUFFIXES else ""
     if suffix not in LINES or not source.is_file():
         return ""
     separator = settings.separator or "\t"
@@ -126,13 +125,13 @@ def read_like(source: Any, form: Form, settings: Settings, classes: Sequence[str
     if isinstance(source, (list, tuple, np.ndarray)):
         return _of_sequence(source)
     if not isinstance(source, (str, Path)):
-        return _of_table(read_table(source, like=form.schema, missing=settings.missing), form)
+        return _of_table(reading.read(source, settings, form.schema), form)
     path = Path(source)
     if path.is_dir():
         return _read_folder(path, settings.encoding, classes)
     suffix = path.suffix.lower()
-    if suffix in TABLES and (form.kind == "table" or suffix in (".csv", *_TYPED)):
-        return _of_table(read_table(path, like=form.schema, **_reading(path, settings)), form)
+    if suffix in reading.SUFFIXES and (form.kind == "table" or suffix in (".csv", *reading.TYPED)):
+        return _of_table(reading.read(path, settings, form.schema), form)
     if form.kind == "folder":
         text = np.array([read_text(path, settings.encoding)], object)
         return Texts(text, None, lambda row: str(path))
@@ -243,18 +242,9 @@ def _without_names(made: Texts) -> Texts:
 # --- tables -----------------------------------------------------------------------------------
 
 
-def _reading(source: Path, settings: Settings) -> dict[str, Any]:
-    """Return how a file is read; what only delimited text has is left out for others."""
-    how: dict[str, Any] = {"missing": settings.missing}
-    if source.suffix.lower() not in _TYPED:
-        how |= {"header": settings.header, "names": settings.names or None,
-                "separator": settings.separator, "encoding": settings.encoding}  # fmt: skip
-    return how
-
-
 def _reason_of_table(source: Path, settings: Settings) -> str:
     """Return why a table is one of texts: but the target, it has one column, and that of texts."""
-    if len(settings.target) != 1 or not source.is_file():
+    if len(settings.target) != 1 or not source.is_file() or _has_many_columns(source, settings):
         return ""
     try:
         table = _training_table(source, settings)
@@ -268,14 +258,22 @@ def _reason_of_table(source: Path, settings: Settings) -> str:
     return f"{source.name} has one column beside {target!r}, the texts of {others[0]!r}"
 
 
+def _has_many_columns(source: Path, settings: Settings) -> bool:
+    """Whether the first line of delimited text already shows that there are other columns.
+
+    So a large table is not read to the end to tell that it is none of texts.
+    """
+    if reading.is_typed(source):
+        return False
+    lines = _first_lines(source, settings.encoding)
+    separators = [settings.separator] if settings.separator else list(",;\t|")
+    fields = 1 + max((lines[0].count(one) for one in separators), default=0) if lines else 0
+    return fields > 4 + len(settings.drop)  # target, text, and columns of groups and times
+
+
 def _training_table(source: Path, settings: Settings) -> Table:
-    kinds: dict[str, Any] = dict.fromkeys(settings.categories, "category")
-    if settings.text is not None:
-        kinds[settings.text] = "text"
-    try:
-        return read_table(source, kinds=kinds, drop=settings.drop, **_reading(source, settings))
-    except ArgumentError as error:
-        raise DataError(str(error)) from error
+    kinds = {} if settings.text is None else {settings.text: "text"}
+    return reading.read_training(source, settings, **kinds)
 
 
 def _read_training_table(source: Path, settings: Settings) -> tuple[Texts, Form]:

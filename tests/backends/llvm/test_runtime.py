@@ -349,7 +349,7 @@ def test_stopped_team_starts_again() -> None:
 
 def test_interrupt_leaves_the_team_consistent() -> None:
     script = """
-        import _thread, ctypes, threading, time
+        import _thread, ctypes, signal, threading, time
         import numpy as np
         from thalweg.backends.llvm.runtime.library import Library, build
         from thalweg.backends.llvm.runtime.target import host
@@ -363,7 +363,13 @@ def test_interrupt_leaves_the_team_consistent() -> None:
         }'''
         library = Library.from_object(build(text, host()))
         function, array, interrupts = library.address("count"), np.zeros(3, np.int64), 0
-        ended = False
+        inside = False  # only there may an interrupt be raised: elsewhere none could catch it
+        def interrupted(number, frame):
+            global inside
+            if inside:
+                inside = False
+                raise KeyboardInterrupt
+        signal.signal(signal.SIGINT, interrupted)
         def interrupt():
             for i in range(150):
                 time.sleep(0.0005 * (i % 9))
@@ -372,17 +378,15 @@ def test_interrupt_leaves_the_team_consistent() -> None:
         thread.start()
         while thread.is_alive():
             try:
+                inside = True
                 team(3).run(function, array.ctypes.data)
                 if interrupts % 2:
                     time.sleep(0.002)
+                inside = False
             except KeyboardInterrupt:
                 interrupts += 1
                 assert array.min() == array.max(), array
         thread.join()
-        try:
-            time.sleep(0.01)
-        except KeyboardInterrupt:
-            pass
         before = array[0]
         team(3).run(function, array.ctypes.data)
         assert list(array) == [before + 1] * 3
