@@ -12,6 +12,7 @@ from types import CodeType
 
 _NAMES = 100  # names that an error lists
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_OURS: dict[str, bool] = {}  # whether a file belongs to Thalweg
 
 
 class ThalwegError(Exception):
@@ -63,10 +64,11 @@ def _is_ours(code: CodeType) -> bool:
 
     The ``__init__`` that dataclasses write has no file; ``with`` of a generator goes by contextlib.
     """
-    if code.co_filename == contextlib.__file__:
-        return True
-    generated = code.co_filename == "<string>" and code.co_name == "__init__"
-    return generated or code.co_filename.startswith(_PACKAGE)
+    name = code.co_filename
+    ours = _OURS.get(name)  # every node of a graph asks for each frame above it
+    if ours is None:
+        ours = _OURS[name] = name == contextlib.__file__ or name.startswith(_PACKAGE)
+    return ours or (name == "<string>" and code.co_name == "__init__")
 
 
 def user_frame() -> tuple[str, int]:
@@ -76,8 +78,12 @@ def user_frame() -> tuple[str, int]:
     True
     """
     frame = sys._getframe(1)
-    while frame.f_back is not None and _is_ours(frame.f_code):
-        frame = frame.f_back
+    known = _OURS.get
+    while (above := frame.f_back) is not None:
+        code = frame.f_code
+        if not known(code.co_filename) and not _is_ours(code):
+            break
+        frame = above
     return frame.f_code.co_filename, frame.f_lineno
 
 

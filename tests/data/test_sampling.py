@@ -73,6 +73,7 @@ def test_bucketed_batches_hold_like_lengths() -> None:
         data.weighted(np.ones(50)),
         data.class_balanced(np.arange(50) % 3),
         data.bucketed(np.arange(50) + 1),
+        data.sliced(30),
     ],
 )
 def test_orders_depend_on_seed_and_epoch_alone(order: data.sampling.Order) -> None:
@@ -81,6 +82,17 @@ def test_orders_depend_on_seed_and_epoch_alone(order: data.sampling.Order) -> No
     np.testing.assert_array_equal(rows, order.rows(50, 4, 1, 2))
     assert rows.tolist() != order.rows(50, 4, 1, 3).tolist()
     assert rows.tolist() != order.rows(50, 4, 2, 2).tolist()
+
+
+@pytest.mark.parametrize(("samples", "count"), [(3, 10), (10, 10), (25, 10), (1, 4)])
+def test_slices_show_all_rows_before_one_again(samples: int, count: int) -> None:
+    order = data.sliced(samples)
+    epochs = [order.rows(count, 1, 5, epoch) for epoch in range(2 * count)]
+    assert {len(rows) for rows in epochs} == {samples}
+    stream = np.concatenate(epochs)[: 2 * count]
+    for start in (0, count):
+        assert sorted(stream[start : start + count]) == list(range(count))
+    assert stream[:count].tolist() != stream[count:].tolist()
 
 
 def test_the_loader_follows_an_order() -> None:
@@ -94,6 +106,7 @@ def test_the_loader_follows_an_order() -> None:
     ("call", "says"),
     [
         (lambda: data.weighted([1, -1]), "weight of row 1 is -1"),
+        (lambda: data.sliced(0), "samples is 0"),
         (lambda: data.weighted([1, np.nan]), "weight of row 1 is nan"),
         (lambda: data.weighted([0, 0]), "of 0 with a weight above 0"),
         (lambda: data.weighted([1, 0], replace=False), "without replacement"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,7 @@ from thalweg.errors import ArgumentError, DataError
 from thalweg.tasks import (
     Run,
     Settings,
-    convolutional,
     images,
-    labelled_files,
-    labelled_parts,
     train,
 )
 from thalweg.tasks.images import ImagesTask
@@ -47,13 +43,6 @@ def folder_of(place: Path, count: int = 15, suffix: str = "png", **size: int) ->
 
 def prepared(source: Path, **settings: Any) -> Any:
     return ImagesTask(Settings.of(settings)).prepare(source)
-
-
-@pytest.mark.parametrize("module", [images, convolutional, labelled_files, labelled_parts])
-def test_examples(module: Any) -> None:
-    done = doctest.testmod(module)
-    assert done.attempted
-    assert not done.failed
 
 
 # --- from a folder to predictions ---------------------------------------------------------

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -35,8 +33,6 @@ DATA = Path(os.environ.get("THALWEG_SHARED_DATA", HOUSE / "shared" / "data")) / 
 with_data = pytest.mark.skipif(
     not DATA.is_dir(), reason=f"the series are not in {DATA}; set THALWEG_SHARED_DATA"
 )
-MODULES = ("series", "series_appraisal", "series_frequency", "series_layout", "series_mending",
-           "series_windows")  # fmt: skip
 
 
 def wave(steps: int, season: int = 24, seed: int = 0, noise: float = 0.2) -> Array:
@@ -94,12 +90,6 @@ def value_of(results: dict[str, Any], name: str) -> tuple[float, float]:
     """Return a figure, and that of the naive forecast."""
     found = next(f for f in results["figures"] if f["name"] == name)
     return found["value"], found["naive"]
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_examples_in_docstrings_run(name: str) -> None:
-    module = importlib.import_module(f"thalweg.tasks.{name}")
-    assert doctest.testmod(module).failed == 0
 
 
 # --- reading ------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 
 import thalweg as tw
 from thalweg.errors import ArgumentError, DataError
-from thalweg.tasks import Run, Settings, sounds, train
+from thalweg.tasks import Run, Settings, train
 from thalweg.tasks.sounds import SoundsTask
 from thalweg.tasks.task import recognise
 
@@ -48,12 +47,6 @@ def named(place: Path, count: int = 12) -> Path:
 
 def prepared(source: Path, **settings: Any) -> Any:
     return SoundsTask(Settings.of(settings)).prepare(source)
-
-
-def test_examples() -> None:
-    done = doctest.testmod(sounds)
-    assert done.attempted
-    assert not done.failed
 
 
 # --- from a folder to predictions ---------------------------------------------------------

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,28 @@ def test_it_learns_what_can_be_learned(trained: Trained) -> None:
     assert set(importance) == {"size", "kind", "code", "day", "words"}
     assert min(importance["size"], importance["words"]) > max(importance["kind"],
                                                               importance["code"])  # fmt: skip
+
+
+def test_each_column_has_its_own_reason(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(3, 2000))
+    source = write(tmp_path / "t.csv", {
+        "a": x[0].tolist(), "a b": lambda i: "pq"[i % 2], "a b c": x[1].tolist(),
+        "answer": x[2].tolist(),
+    }, 2000)  # fmt: skip
+    task = TableTask(Settings.of({"target": "answer"}))
+    reasons = task.prepare(source).reasons
+    assert sum(reason.startswith("a is encoded piece by piece") for reason in reasons) == 1
+    assert sum(reason.startswith("a b c is encoded piece by piece") for reason in reasons) == 1
+    assert sum(reason.startswith("a b is one-hot") for reason in reasons) == 1
+    assert len(reasons) == 4 + 3
+
+
+def test_columns_that_were_left_out_may_be_there_later(trained: Trained, tmp_path: Path) -> None:
+    source = mixed(tmp_path / "t.csv")
+    run = run_of(source, tmp_path / "run", drop=("day", "words")).run
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(run.predict(source)["prediction"]) == 160
 
 
 @pytest.mark.parametrize("targets", [["y"], ["y", "z"]])

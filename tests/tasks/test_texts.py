@@ -74,6 +74,22 @@ def test_a_run_tells_new_texts_in_all_forms(run: Run, tmp_path: Path) -> None:
     assert rows.place(3).endswith("mail.tsv: line 4")
 
 
+def test_a_table_of_many_columns_is_not_read_to_see_that_it_is_none_of_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,c,d,e,answer\n" + "1,2,3,4,5,6\n" * 30)
+
+    def refuse(*given: Any, **more: Any) -> None:
+        raise AssertionError("the table was read")
+
+    monkeypatch.setattr("thalweg.tasks.reading.read_table", refuse)
+    assert recognise(path, Settings(target=("answer",)))[0].name == "table"
+    path.write_text("a,answer\n" + "1,2\n" * 30)
+    monkeypatch.setattr("thalweg.data.table_blocks.LARGE", 100)  # nor one larger than memory
+    assert recognise(path, Settings(target=("answer",)))[0].name == "table"
+
+
 def test_a_text_is_told_alike_whatever_stands_beside_it(run: Run) -> None:
     texts = [text for _, text in sentences(6, seed=2)]
     alone = [run.predict([text])["probability"][0] for text in texts]

@@ -22,8 +22,15 @@ from thalweg.data.dataset import (
 from thalweg.data.features import Pipeline, default_pipeline
 from thalweg.data.image_files import ImageFiles, ImageFolder, ImageTable, read_image
 from thalweg.data.loader import Loader
-from thalweg.data.mapped import MappedDataset, map_array
-from thalweg.data.sampling import bucketed, class_balanced, sequential, shuffled, weighted
+from thalweg.data.mapped import ArrayWriter, MappedDataset, map_array
+from thalweg.data.sampling import (
+    bucketed,
+    class_balanced,
+    sequential,
+    shuffled,
+    sliced,
+    weighted,
+)
 from thalweg.data.sequences import SequenceDataset
 from thalweg.data.series import WindowDataset, find_gaps
 from thalweg.data.splitting import (
@@ -36,20 +43,22 @@ from thalweg.data.splitting import (
     time_folds,
     time_split,
 )
+from thalweg.data.table_blocks import TableBlocks
 from thalweg.data.tables import Table, read_table
 from thalweg.data.text_files import TextLines, read_text
 from thalweg.data.tokens import TokenDataset, write_tokens
 
 __all__ = [
-    "DATASETS", "ArrayDataset", "AudioFiles", "AudioFolder", "Batches", "Dataset", "ImageFiles",
-    "ImageFolder", "ImageTable", "Loader", "MappedDataset", "Pipeline",
+    "DATASETS", "ArrayDataset", "ArrayWriter", "AudioFiles", "AudioFolder", "Batches", "Dataset",
+    "ImageFiles", "ImageFolder", "ImageTable", "Loader", "MappedDataset", "Pipeline",
     "SequenceDataset", "Source", "Subset",
-    "Table", "TextLines", "TokenDataset", "Transformed", "WindowDataset", "as_dataset", "augment",
+    "Table", "TableBlocks", "TextLines", "TokenDataset", "Transformed", "WindowDataset",
+    "as_dataset", "augment",
     "batches", "bucketed", "check_finite", "check_leaks", "class_balanced",
     "default_pipeline", "find_gaps",
     "group_split", "k_fold", "list_datasets", "load", "load_digits", "map_array", "random_split",
     "read_all", "read_audio", "read_image", "read_table", "read_text", "resample", "sequential",
-    "shuffled", "split", "split_dataset", "stratified_split", "time_folds", "time_split",
+    "shuffled", "sliced", "split", "split_dataset", "stratified_split", "time_folds", "time_split",
     "weighted", "write_tokens",
 ]  # fmt: skip
 

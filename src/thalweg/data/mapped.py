@@ -13,7 +13,7 @@ from thalweg.data.batches import checked_rows
 from thalweg.data.dataset import Arrays, Source, gather, names_of
 from thalweg.errors import DataError, where
 
-__all__ = ["MappedDataset", "map_array"]
+__all__ = ["ArrayWriter", "MappedDataset", "map_array"]
 
 Array = np.ndarray[Any, Any]
 _SMALL = 1 << 26  # labels up to 64 MB are read whole, larger ones stay on disk
@@ -101,3 +101,73 @@ def map_array(path: str | os.PathLike[str]) -> Array:
             f"{Path(path)} is no .npy file that can be mapped ({error}); it may be cut off, empty, "
             f"of another format, or hold Python objects. Write it again with np.save. {where()}"
         ) from error
+
+
+class ArrayWriter:
+    """Arrays that grow on disk, row by row, and are mapped when they are whole.
+
+    ``folder``: where their files lie, one each; it is made if it is missing.
+
+    Shapes: (n, ...) each time, of the same n for all; all times of the same shapes after n.
+
+    Raises:
+        DataError: the folder cannot be made.
+
+    Example:
+        >>> import tempfile
+        >>> writer = ArrayWriter(tempfile.mkdtemp())
+        >>> writer.add(np.array([1.0, 2.0]), np.array([[1], [0]]))
+        >>> writer.add(np.array([3.0]), np.array([[1]]))
+        >>> [array.tolist() for array in writer.arrays()]
+        [[1.0, 2.0, 3.0], [[1], [0], [1]]]
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self.folder = Path(folder)
+        self.rows = 0
+        self._forms: list[tuple[tuple[int, ...], Any]] = []
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"the folder {self.folder} cannot be made ({error.strerror}). {where()}"
+            ) from error
+
+    def add(self, *arrays: Array) -> None:
+        """Append the rows of some arrays.
+
+        Raises:
+            DataError: other shapes than before, or the disk is full.
+        """
+        count = checked_rows(arrays, "ArrayWriter")
+        forms = [(a.shape[1:], a.dtype) for a in arrays]
+        if self.rows and forms != self._forms:
+            raise DataError(
+                f"ArrayWriter: got rows of {forms}, those before are {self._forms}. {where()}"
+            )
+        try:
+            for place, array in enumerate(arrays):
+                with open(self._file(place), "ab" if self.rows else "wb") as file:
+                    file.write(np.ascontiguousarray(array).data)
+        except OSError as error:
+            raise DataError(
+                f"the rows cannot be kept in {self.folder} ({error.strerror}); free some space, or "
+                f"choose a folder on another disk. {where()}"
+            ) from error
+        self.rows, self._forms = self.rows + count, forms
+
+    def arrays(self) -> Arrays:
+        """Return the arrays, mapped and read-only.
+
+        Raises:
+            DataError: nothing was added.
+        """
+        if not self.rows:
+            raise DataError(f"ArrayWriter: no rows were added. {where()}")
+        return tuple(
+            np.memmap(self._file(place), dtype, "r", shape=(self.rows, *shape))
+            for place, (shape, dtype) in enumerate(self._forms)
+        )
+
+    def _file(self, place: int) -> Path:
+        return self.folder / f"rows-{place}.bin"

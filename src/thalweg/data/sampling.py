@@ -11,7 +11,8 @@ from thalweg.data.batches import shuffled as permutation
 from thalweg.errors import DataError, where
 
 __all__ = [
-    "Order", "bucketed", "class_balanced", "row_random", "sequential", "shuffled", "weighted",
+    "Order", "bucketed", "class_balanced", "row_random", "sequential", "shuffled", "sliced",
+    "weighted",
 ]  # fmt: skip
 
 Array = np.ndarray[Any, Any]
@@ -35,6 +36,21 @@ class _Sequential:
 class _Shuffled:
     def rows(self, count: int, size: int, seed: int, epoch: int) -> Array:
         return permutation(count, seed, epoch)
+
+
+@dataclass(frozen=True)
+class _Sliced:
+    samples: int
+
+    def rows(self, count: int, size: int, seed: int, epoch: int) -> Array:
+        start, left = epoch * self.samples, self.samples
+        parts: list[Array] = []
+        while left:
+            turn, at = divmod(start, count)  # the pass through all rows, and where it stands
+            part = permutation(count, seed, turn)[at : at + left]
+            parts.append(part)
+            start, left = start + len(part), left - len(part)
+        return np.concatenate(parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +150,24 @@ def shuffled() -> Order:
         [0, 1, 2, 3]
     """
     return _Shuffled()
+
+
+def sliced(samples: int) -> Order:
+    """Return random rows, ``samples`` an epoch, such that all come before one comes again.
+
+    For data so large that one pass through it is too long an epoch: what happens once an epoch, a
+    validation or a checkpoint, then happens every ``samples`` rows.
+
+    Raises:
+        DataError: ``samples`` is no whole number from 1 on.
+
+    Example:
+        >>> order = sliced(2)
+        >>> epochs = [order.rows(6, 1, seed=0, epoch=epoch) for epoch in range(3)]
+        >>> sorted(np.concatenate(epochs).tolist())
+        [0, 1, 2, 3, 4, 5]
+    """
+    return _Sliced(_samples("sliced", samples))
 
 
 def weighted(weights: Any, samples: int | None = None, replace: bool = True) -> Order:

@@ -14,7 +14,7 @@ import numpy as np
 
 from thalweg.data.column_kinds import KINDS, Column, Kind, missing_column, read_column
 from thalweg.data.dataset import Arrays, Source, checked_places
-from thalweg.data.delimited import check_unique, read_delimited
+from thalweg.data.delimited import Delimited, check_unique, read_delimited
 from thalweg.errors import ArgumentError, DataError, nearest, where
 
 __all__ = ["MISSING", "Table", "read_table"]
@@ -179,9 +179,32 @@ def read_table(
         if kind not in KINDS:
             raise ArgumentError(f"kinds[{name!r}] is {kind!r}; {nearest(kind, KINDS)}. {where()}")
     frame, untyped, told = _read(source, separator, encoding, header, names)
+    return table_of_frame(frame, untyped, told, kinds, dates, like or {}, drop, missing)
+
+
+def table_of_frame(
+    frame: Any,
+    untyped: set[str],
+    told: Callable[[int], str],
+    kinds: Mapping[str, Kind],
+    dates: Mapping[str, str],
+    like: Mapping[str, Mapping[str, str]],
+    drop: Sequence[str],
+    missing: Sequence[str],
+) -> Table:
+    """Return the table of a Polars frame.
+
+    ``untyped``: its columns that are text of any kind. ``told``: the place of a row. The others,
+    and the errors, are those of ``read_table``.
+
+    >>> import polars as pl
+    >>> table_of_frame(pl.DataFrame({"a": ["1"]}), {"a"}, str, {}, {}, {}, (), ()).kinds
+    {'a': 'number'}
+    """
+    kinds, dates = dict(kinds), dict(dates)
     for who, chosen in (("drop", drop), ("kinds", kinds), ("dates", dates)):
         _check_known(who, chosen, frame.columns)
-    for name, known in (like or {}).items():
+    for name, known in like.items():
         if name in frame.columns:
             kinds.setdefault(name, known["kind"])  # type: ignore[arg-type]
             if "format" in known and name in untyped and name not in dates:
@@ -195,7 +218,7 @@ def read_table(
     columns = {}
     for name in frame.columns:
         series, typed = _with_missing(frame[name], missing), name not in untyped
-        if name in (like or {}) and series.null_count() == len(series):
+        if name in like and series.null_count() == len(series):
             columns[name] = missing_column(kinds[name], len(series))
             continue
         columns[name] = read_column(name, series, typed, kinds.get(name), dates.get(name), told)
@@ -213,12 +236,15 @@ def _read(
     if not isinstance(source, (str, os.PathLike)):
         return *_of_frame(source), _row
     path = Path(source)
-    form = _format(path)
+    form = format_of(path)
     if form == "csv":
-        frame, told = _read_csv(path, separator, encoding, header, names)
-        return frame, set(frame.columns), told
-    frame, told = _read_typed(path, form)
-    return frame, set(), told
+        found = read_delimited(path, separator_of(path, separator), encoding, header, names)
+        frame = frame_of_delimited(found)
+        return frame, set(frame.columns), lambda row: f"{path}: line {int(found.lines[row])}"
+    frame = frame_of_typed(path, form, path)
+    if form == "jsonl":
+        return frame, set(), lambda row: f"{path}: line {row + 1}"
+    return frame, set(), lambda row: f"{path}: row {row}"
 
 
 def _row(row: int) -> str:
@@ -243,7 +269,12 @@ def _check_known(who: str, names: Iterable[str], columns: Sequence[str]) -> None
             )
 
 
-def _format(path: Path) -> str:
+def format_of(path: Path) -> str:
+    """Return ``"csv"``, ``"parquet"`` or ``"jsonl"``, by the ending of a file that is there.
+
+    Raises:
+        DataError: another ending, or a file that is missing or empty.
+    """
     suffix = path.suffix.lower()
     if suffix not in _SUFFIXES:
         raise DataError(
@@ -257,19 +288,23 @@ def _format(path: Path) -> str:
     return _SUFFIXES[suffix]
 
 
-def _read_csv(
-    path: Path,
-    separator: str | None,
-    encoding: str,
-    header: bool | None,
-    names: Sequence[str] | None,
-) -> tuple[Any, Callable[[int], str]]:
-    """Return a frame of texts, and the line of each row."""
+def separator_of(path: Path, given: str | None) -> str | None:
+    r"""Return the separator that was given, else what the ending says, None where it says nothing.
+
+    >>> separator_of(Path("a.tsv"), None), separator_of(Path("a.csv"), None)
+    ('\t', None)
+    """
+    return "\t" if given is None and path.suffix.lower() in (".tsv", ".tab") else given
+
+
+def frame_of_delimited(found: Delimited) -> Any:
+    """Return a Polars frame of texts.
+
+    Raises:
+        DataError: quotes that are opened and not closed.
+    """
     import polars as pl
 
-    if separator is None and path.suffix.lower() in (".tsv", ".tab"):
-        separator = "\t"
-    found = read_delimited(path, separator, encoding, header, names)
     try:
         frame = pl.read_csv(
             io.BytesIO(found.text),
@@ -280,36 +315,38 @@ def _read_csv(
         )
     except pl.exceptions.PolarsError as error:
         raise DataError(
-            f"{path} is no table that Polars can read: {str(error).splitlines()[0][:200]}. Check "
-            f"quotes (one that is opened and not closed can be the cause) and separators. {where()}"
+            f"{found.path} is no table that Polars can read: {str(error).splitlines()[0][:200]}. "
+            f"Check quotes (one that is opened and not closed can be the cause) and separators. "
+            f"{where()}"
         ) from error
     if frame.height != len(found.kept):
         raise DataError(
-            f"{path}: {frame.height:,} rows were read of {len(found.kept):,} that it seems to "
-            f"have; a quote that is opened and not closed can be the cause. {where()}"
+            f"{found.path}: {frame.height:,} rows were read of {len(found.kept):,} that it seems "
+            f"to have; a quote that is opened and not closed can be the cause. {where()}"
         )
     if not found.kept.all():
         frame = frame.filter(pl.Series(found.kept))  # Polars takes an empty line for a row
-    return frame, lambda row: f"{path}: line {int(found.lines[row])}"
+    return frame
 
 
-def _read_typed(path: Path, form: str) -> tuple[Any, Callable[[int], str]]:
+def frame_of_typed(source: Any, form: str, path: Path) -> Any:
+    """Return a Polars frame of a file, or of its bytes: Parquet or JSON lines.
+
+    Raises:
+        DataError: it is damaged, or of another format.
+    """
     import polars as pl
 
     try:
         if form == "parquet":
-            frame = pl.read_parquet(path)
-        else:
-            frame = pl.read_ndjson(path, infer_schema_length=None)
+            return pl.read_parquet(source)
+        return pl.read_ndjson(source, infer_schema_length=None)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         kind = "Parquet" if form == "parquet" else "JSON lines"
         raise DataError(
             f"{path} is no file of {kind} that can be read: {error}. It may be damaged, or of "
             f"another format. {where()}"
         ) from error
-    if form == "jsonl":
-        return frame, lambda row: f"{path}: line {row + 1}"
-    return frame, lambda row: f"{path}: row {row}"
 
 
 def _of_frame(source: Any) -> tuple[Any, set[str]]:

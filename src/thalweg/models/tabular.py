@@ -46,6 +46,8 @@ class TabularNetwork(nn.Module):
         dropout: probability of dropping a hidden unit.
         embedding: most numbers of an embedding; a column of few codes gets fewer.
         classes: outputs are logits of classes, whose probabilities are averaged; else numbers are.
+        pieces: for each column of numbers, into how many components it is unpacked, the columns of
+            ``PiecewiseLinear(packed=True)``; 0 leaves a number as it is. Left out, all are.
 
     Shape:
         ``(batch, numbers)``, ``(batch, columns)`` of whole numbers if there are codes, and one
@@ -79,6 +81,7 @@ class TabularNetwork(nn.Module):
         dropout: float = 0.1,
         embedding: int = 16,
         classes: bool = True,
+        pieces: Sequence[int] = (),
     ) -> None:
         positive("TabularNetwork", outputs=outputs, members=members, embedding=embedding)
         for size in (*hidden, *codes, *texts):
@@ -88,13 +91,20 @@ class TabularNetwork(nn.Module):
                 f"TabularNetwork: got numbers={numbers} and no columns of codes or tokens; wanted "
                 f"at least one column. {where()}"
             )
+        if pieces and (len(pieces) != numbers or min(pieces) < 0):
+            raise ArgumentError(
+                f"TabularNetwork: got pieces={tuple(pieces)} for {numbers} columns of numbers; "
+                f"wanted one whole number from 0 on for each. {where()}"
+            )
         self.numbers, self.codes, self.texts = numbers, tuple(codes), tuple(texts)
+        self.pieces = tuple(pieces)
         self.outputs, self.hidden, self.members = outputs, tuple(hidden), members
         self.embedding, self.classes, self.dropout = embedding, classes, dropout
         sizes = [min(embedding, -(-size // 2) + 1) for size in codes]
         self.tables = [nn.Embedding(n, size) for n, size in zip(codes, sizes, strict=True)]
         self.bags = [nn.Embedding(n, 4 * embedding) for n in texts]
-        width = numbers + sum(sizes) + 4 * embedding * len(self.texts)
+        width = sum(max(1, n) for n in pieces) if pieces else numbers
+        width += sum(sizes) + 4 * embedding * len(self.texts)
         self.scale = new_parameter((members, width), "float32")
         layers: list[nn.Module] = []
         for size in self.hidden:
@@ -139,7 +149,7 @@ class TabularNetwork(nn.Module):
         if self.numbers:
             x = _columns("numbers", left.pop(0), self.numbers)
             check_dtype("TabularNetwork", x._node, self.scale.dtype)
-            parts.append(x)
+            parts.append(_unpacked(x, self.pieces) if any(self.pieces) else x)
         if self.codes:
             codes = _columns("codes", left.pop(0), len(self.codes))
             parts += [table(codes[:, i]) for i, table in enumerate(self.tables)]
@@ -148,6 +158,21 @@ class TabularNetwork(nn.Module):
             count = tw.maximum(tw.sum(there, axis=1), 1.0)
             parts.append(tw.sum(bag(tokens) * there, axis=1) / count)
         return parts[0] if len(parts) == 1 else tw.concatenate(parts, 1)
+
+
+def _unpacked(x: Any, pieces: Sequence[int]) -> Any:
+    """Return the components of packed columns: how far each number has come through each bin.
+
+    Component t of a column is its number less t, cut at 0 and 1; the first has no lower bound, the
+    last no upper one, and a number as it is has neither.
+    """
+    counts = [max(1, n) for n in pieces]
+    columns = np.repeat(np.arange(len(pieces)), counts)
+    passed = np.concatenate([np.arange(n) for n in counts]).astype(np.float32)
+    last = np.repeat(np.array(counts) - 1, counts)
+    low = np.where(passed == 0, -np.inf, 0).astype(np.float32)
+    high = np.where(passed == last, np.inf, 1).astype(np.float32)
+    return tw.minimum(tw.maximum(tw.take(x, columns, axis=1) - passed, low), high)
 
 
 def _columns(name: str, x: Any, count: int) -> Any:

@@ -10,10 +10,10 @@ from typing import Any, Final
 import numpy as np
 
 from thalweg.tasks.run import Run
-from thalweg.tasks.task import Problem, Rows, probabilities
+from thalweg.tasks.task import Problem, Rows, Task, probabilities
 from thalweg.train import History
 
-__all__ = ["appraise", "figures_of_classes", "figures_of_numbers", "figures_of_rows"]
+__all__ = ["appraise", "figures_of_classes", "figures_of_numbers", "figures_of_outputs"]
 
 Array = np.ndarray[Any, Any]
 _DRAWS: Final = 500  # bootstrap samples
@@ -55,12 +55,11 @@ def appraise(run: Run, problem: Problem, history: History) -> dict[str, Any]:
     return made
 
 
-def figures_of_rows(run: Run, rows: Rows) -> dict[str, float]:
-    """Return the usual figures of a run on rows that have their targets."""
-    outputs, truth = run.outputs(rows), np.asarray(rows.truth)
-    if run.task.kind == "classes":
+def figures_of_outputs(task: Task, outputs: Array, truth: Array) -> dict[str, float]:
+    """Return the usual figures of what a network gave for rows whose targets are known."""
+    if task.kind == "classes":
         return figures_of_classes(probabilities(outputs), truth)
-    return figures_of_numbers(run.task.numbers(outputs), run.task.numbers(truth))
+    return figures_of_numbers(task.numbers(outputs), task.numbers(truth))
 
 
 def figures_of_classes(shares: Array, labels: Array) -> dict[str, float]:

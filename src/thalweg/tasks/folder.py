@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,12 @@ class RunFolder:
                     f"`thalweg train` wrote. {where()}"
                 )
         return cls(folder)
+
+    def cleared(self) -> Path:
+        """Return the folder, without the rows that a run which was killed has left in it."""
+        for left in self.place.glob(".rows-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        return self.place
 
     @property
     def model(self) -> Path:

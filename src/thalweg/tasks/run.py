@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,16 @@ class Run:
         Raises:
             DataError: the source cannot be read, or lacks what the network needs.
         """
-        rows = self.task.read_inputs(source)
-        if not len(rows):
-            raise DataError(f"{source} has no rows to predict. {where()}")
-        return self.task.columns_of(rows, self.outputs(rows, batch_size))
+        parts = list(self.predict_blocks(source, batch_size))
+        return {name: [v for part in parts for v in part[name]] for name in parts[0]}
+
+    def predict_blocks(self, source: Any, batch_size: int = 512) -> Iterator[dict[str, list[Any]]]:
+        """Yield predictions of a source as columns, part by part if it is larger than memory.
+
+        Raises:
+            DataError: the source cannot be read, or lacks what the network needs.
+        """
+        for rows in self.task.blocks(source):
+            if not len(rows):
+                raise DataError(f"{source} has no rows to predict. {where()}")
+            yield self.task.columns_of(rows, self.outputs(rows, batch_size))

@@ -62,7 +62,7 @@ def search(
         trial = study.ask()
         drawn = _drawn(trial, settings)
         try:
-            value = _value(source, drawn, trial)
+            value = _value(source, drawn, trial, place.place)
         except optuna.TrialPruned:
             study.tell(trial, state=optuna.trial.TrialState.PRUNED)
             tell(f"trial {trial.number}: ended early; {_told(drawn, settings)}")
@@ -116,11 +116,12 @@ class _Pruning(Events):
             run.stop()
 
 
-def _value(source: Path, settings: Settings, trial: Any) -> float:
+def _value(source: Path, settings: Settings, trial: Any, scratch: Path) -> float:
     """Return the least validation loss of a training."""
     import optuna
 
     task, _ = recognise(source, settings)
+    task.scratch = scratch
     problem = task.prepare(source)
     pruning = _Pruning(trial)
     chosen = problem.settings
@@ -130,6 +131,7 @@ def _value(source: Path, settings: Settings, trial: Any) -> float:
             epochs=chosen.epochs or 1, seed=chosen.seed, early_stopping=chosen.patience,
             batch_size=min(chosen.batch_size or 32, len(problem.training)),
             validation=(*problem.validation.inputs, problem.validation.truth),
+            order=problem.order,
         )  # fmt: skip
     except NumericsError:
         return math.inf  # diverged: the worst there is

@@ -25,10 +25,12 @@ from thalweg.data.features import (
     default_pipeline,
 )
 from thalweg.data.features.transformer import is_missing
+from thalweg.data.sampling import sliced
 from thalweg.data.tables import Table
 from thalweg.errors import ArgumentError, DataError, nearest, where
 from thalweg.models.tabular import TabularNetwork
 from thalweg.tasks import reading
+from thalweg.tasks.large_table import Allowed, LargeTable
 from thalweg.tasks.members import classes_of_members, numbers_of_members
 from thalweg.tasks.noticing import notes_of_table
 from thalweg.tasks.parts import Parts, split_rows
@@ -40,6 +42,7 @@ Array = np.ndarray[Any, Any]
 _MANY: Final = 1000  # training rows from which on numbers are encoded piece by piece
 _FEWEST: Final = 10  # rows of the whole table
 _NETWORK: Final = "tabular"
+_EPOCH: Final = 500_000  # rows of an epoch where there are many more
 _WIDE: Final = 300  # columns from which on only the most promising can be looked at
 _SHOWN: Final = 40  # names of columns that an error lists
 
@@ -67,7 +70,7 @@ class TableTask(Task):
         """Read the table, split it, fit the pipeline on the training rows, make a network."""
         settings = self.settings
         notes: list[str] = []
-        whole = self._read_training(source)
+        whole, large = self._read_training(source, notes)
         targets = {name: _target(whole, name, settings.categories) for name in settings.target}
         self._check_targets(targets)
         kept = _present(whole, settings.target, notes)
@@ -79,12 +82,20 @@ class TableTask(Task):
         self._fit(inputs, kept, targets, parts[0])
         rows = self._rows(inputs, kept)
         training, validation, test = (rows.take(part) for part in parts)
+        files = None
+        if large is not None:
+            allowed = Allowed(settings, kept, np.concatenate(parts[1:]), self.kind == "classes")
+            training, files = large.training(
+                training, allowed, lambda table: self._rows(self._inputs(table), table),
+                self.scratch, notes,
+            )  # fmt: skip
         filled = _chosen(settings, len(training))
         reasons = [f"{n}: {c.kind} ({c.reason})" for n, c in kept.columns.items()]
         reasons += self.pipeline.reasons
         return Problem(
             self._network(filled), self.loss, training, validation, test, filled,
-            reasons=reasons, notes=notes,
+            reasons=reasons, notes=notes, files=files,
+            order=sliced(_EPOCH) if len(training) > 2 * _EPOCH else None,
         )  # fmt: skip
 
     @property
@@ -102,15 +113,27 @@ class TableTask(Task):
         """Return the rows without their targets, which may be missing or of classes unknown."""
         return self._rows(self._inputs(self._read_new(source)), None)
 
+    def blocks(self, source: Any, inputs_only: bool = True) -> Iterator[Rows]:
+        """Yield the rows of a file in parts, if it is a large one."""
+        large = None if isinstance(source, Table) else reading.blocks_of(source, self.settings)
+        if large is None:
+            yield from super().blocks(source, inputs_only)
+            return
+        for table in replace(large, drop=()).tables(self._known()):
+            yield self.read_inputs(table) if inputs_only else self.read(table)
+
     def _read_new(self, source: Any) -> Table:
         if isinstance(source, Table):
             return source
-        known = {**self.pipeline.schema, **self.schema}
-        return reading.read(source, self.settings, known)
+        return reading.read(source, self.settings, self._known())
+
+    def _known(self) -> dict[str, dict[str, str]]:
+        return {**self.pipeline.schema, **self.schema}
 
     def _inputs(self, table: Table) -> Table:
         """Return the columns that are no targets."""
-        other = {*self.targets, *_given(self.settings.group)} & set(table.names)
+        settings = self.settings
+        other = {*self.targets, *settings.drop, *_given(settings.group)} & set(table.names)
         if len(other) == len(table.names):
             raise DataError(
                 f"the table has no column but {', '.join(map(repr, sorted(other)))}; wanted those "
@@ -188,10 +211,17 @@ class TableTask(Task):
 
     # --- parts ----------------------------------------------------------------------------
 
-    def _read_training(self, source: Path) -> Table:
+    def _read_training(self, source: Path, notes: list[str]) -> tuple[Table, LargeTable | None]:
+        """Return the table, or of a large one the sample that memory holds, and the file."""
         settings = self.settings
         self._check_settings()
-        table = reading.read_training(source, settings)
+        blocks = reading.blocks_of(source, settings)
+        large = None if blocks is None else LargeTable.read(blocks, settings)
+        if large is None:
+            table = reading.read_training(source, settings)
+        else:
+            table = large.sample
+            notes.append(large.note())
         for name in (*settings.target, *_given(settings.group), *_given(settings.time)):
             if name not in table.columns:
                 raise DataError(
@@ -208,7 +238,7 @@ class TableTask(Task):
                 f"{source} has {len(table)} rows; at least {_FEWEST} are needed to train, validate "
                 f"and test. {where()}"
             )
-        return table
+        return table, large
 
     def _check_settings(self) -> None:
         settings = self.settings
@@ -271,7 +301,7 @@ class TableTask(Task):
         for place, name in enumerate(inputs.names):  # one reason a column, in their order
             large = len(training) >= _MANY
             if large and type(columns.get(name)) in (Standardise, Quantile):
-                columns[name] = PiecewiseLinear(bins=bins)
+                columns[name] = PiecewiseLinear(bins=bins, packed=True)
                 told = f"{name} is encoded piece by piece, in {bins} bins of equally many rows."
                 reasons[place] = told
         self.pipeline = Pipeline(columns, reasons=reasons).fit(inputs, rows=training)
@@ -301,18 +331,20 @@ class TableTask(Task):
 
         return Rows(self.pipeline.transform(inputs), truth, inputs.describe, show)
 
-    def _width(self) -> int:
-        return len(self.pipeline.feature_names)
-
     def _network(self, settings: Any) -> TabularNetwork:
-        made = self.pipeline.columns.values()
+        columns = self.pipeline.columns
+        made, pieces = columns.values(), []
+        for name, one in columns.items():
+            if one.group == "numbers":
+                first = one.pieces if isinstance(one, PiecewiseLinear) else 0
+                pieces += [first] + [0] * (len(one.feature_names(name)) - 1)
         model = TabularNetwork(
-            self._width(),
+            len(pieces),
             [t.size for t in made if isinstance(t, Codes)],
             [t.size for t in made if isinstance(t, Tokens)],
             len(self.classes) if self.kind == "classes" else len(self.targets),
             settings.hidden, settings.members, settings.dropout,
-            classes=self.kind == "classes",
+            classes=self.kind == "classes", pieces=pieces,
         )  # fmt: skip
         return model.reset_parameters(settings.seed)
 

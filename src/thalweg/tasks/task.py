@@ -53,7 +53,9 @@ class Problem:
 
     ``model``: a new network. ``loss``, ``transform``, ``augment``: as for ``thalweg.fit``.
     ``reasons``: sentences on what was inferred and chosen. ``notes``: what is wrong or odd about
-    the data. ``settings``: those given, with every choice filled in.
+    the data. ``settings``: those given, with every choice filled in. ``order``: which rows an epoch
+    shows, one of ``thalweg.data.sampling``; None for all. ``files``: what must live as long as
+    the rows do, which lie on the disk.
     """
 
     model: Module
@@ -66,6 +68,8 @@ class Problem:
     augment: Any = None
     reasons: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    order: Any = None
+    files: Any = None
 
 
 class Task(ABC):
@@ -74,7 +78,8 @@ class Task(ABC):
     ``turn``: the lowest is asked first whether it recognises a source: a table with one column of
     texts is one of texts before it is a table. ``kind``: what is predicted: ``"classes"`` (logits
     (n, classes)), ``"numbers"`` (n, targets) or ``"tokens"``. ``classes``: their names.
-    ``targets``: the names of what is predicted.
+    ``targets``: the names of what is predicted. ``scratch``: a folder for rows that memory does not
+    hold; left out, one for temporary files.
     """
 
     name: ClassVar[str]
@@ -82,6 +87,7 @@ class Task(ABC):
     kind: Kind = "classes"
     classes: tuple[Any, ...] = ()
     targets: tuple[str, ...] = ()
+    scratch: Path | None = None
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -110,6 +116,10 @@ class Task(ABC):
     def read_inputs(self, source: Any) -> Rows:
         """Return new samples without ``truth``, whatever the source has in its place."""
         return self.read(source)
+
+    def blocks(self, source: Any, inputs_only: bool = True) -> Iterator[Rows]:
+        """Yield new samples in parts that memory can hold, without ``truth`` if ``inputs_only``."""
+        yield self.read_inputs(source) if inputs_only else self.read(source)
 
     @abstractmethod
     def state(self) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -155,15 +165,19 @@ class Task(ABC):
         Raises:
             DataError: the source has no targets.
         """
-        from thalweg.tasks.appraisal import figures_of_rows
+        from thalweg.tasks.appraisal import figures_of_outputs
 
-        rows = self.read(source)
-        if rows.truth is None:
-            raise DataError(
-                f"{source} has no {', '.join(map(repr, self.targets)) or 'classes'} to compare "
-                f"with; predicting needs none. {where()}"
-            )
-        return len(rows), figures_of_rows(run, rows)
+        outputs, truths = [], []
+        for rows in self.blocks(source, inputs_only=False):
+            if rows.truth is None:
+                raise DataError(
+                    f"{source} has no {', '.join(map(repr, self.targets)) or 'classes'} to compare "
+                    f"with; predicting needs none. {where()}"
+                )
+            outputs.append(run.outputs(rows))
+            truths.append(rows.truth)
+        truth = np.concatenate(truths)
+        return len(truth), figures_of_outputs(self, np.concatenate(outputs), truth)
 
     def numbers(self, outputs: Array) -> Array:
         """Return predicted numbers, or targets, (n, targets) in their own unit."""

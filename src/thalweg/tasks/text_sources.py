@@ -243,8 +243,13 @@ def _without_names(made: Texts) -> Texts:
 
 
 def _reason_of_table(source: Path, settings: Settings) -> str:
-    """Return why a table is one of texts: but the target, it has one column, and that of texts."""
+    """Return why a table is one of texts: but the target, it has one column, and that of texts.
+
+    One larger than memory is left to the task for tables, which reads it in blocks.
+    """
     if len(settings.target) != 1 or not source.is_file() or _has_many_columns(source, settings):
+        return ""
+    if reading.blocks_of(source, settings) is not None:
         return ""
     try:
         table = _training_table(source, settings)

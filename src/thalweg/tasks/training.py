@@ -84,6 +84,7 @@ def train(
     place = _new_folder(folder, resume)
     task, reason = recognise(source, settings)
     tell(f"task    {task.name}: {reason}")
+    task.scratch = place.cleared()
     problem = task.prepare(source)
     _tell_of(problem, task, tell)
     place.write_text(place.config, problem.settings.to_toml())
@@ -96,7 +97,7 @@ def train(
         batch_size=min(problem.settings.batch_size or 32, len(problem.training)),
         validation=(*problem.validation.inputs, problem.validation.truth),
         seed=problem.settings.seed, early_stopping=problem.settings.patience,
-        folder=place.checkpoints, resume=resume,
+        folder=place.checkpoints, resume=resume, order=problem.order,
     )  # fmt: skip
     if history.interrupted and not history.best_epoch:
         raise KeyboardInterrupt  # nothing was learned that is worth keeping
@@ -163,9 +164,11 @@ def _tell_of(problem: Problem, task: Task, tell: Tell) -> None:
     for note in problem.notes:
         tell(f"note    {note}")
     chosen = problem.settings
+    shown = getattr(problem.order, "samples", None)
+    slices = "" if shown is None else f" of {shown:,} rows"
     tell(f"network {chosen.network}, {problem.model.count_parameters():,} parameters; "
          f"{chosen.optimizer}, learning rate {chosen.learning_rate}, batches of "
-         f"{chosen.batch_size}, at most {chosen.epochs} epochs")  # fmt: skip
+         f"{chosen.batch_size}, at most {chosen.epochs} epochs{slices}")  # fmt: skip
 
 
 def new_trainer(problem: Problem, events: Sequence[Events]) -> Trainer:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,22 @@ def predict_source(place: Path, source: Path, output: Path | None, as_json: bool
     if output is not None and (output.is_dir() or not output.parent.is_dir()):
         fault = "is a folder" if output.is_dir() else f"its folder {output.parent} does not exist"
         raise ArgumentError(f"--output {output}: {fault}; give a file in a folder that exists")
+    as_lines = as_json if output is None else suffix == ".jsonl"
+    count = 0
+
+    def parts() -> Iterator[str]:
+        nonlocal count
+        for columns in Run.load(place).predict_blocks(source):
+            yield _as_lines(columns) if as_lines else _as_csv(columns, header=not count)
+            count += len(next(iter(columns.values())))
+
     with warnings_told():
-        columns = Run.load(place).predict(source)
-    if output is None:
-        sys.stdout.write(_as_lines(columns) if as_json else _as_csv(columns))
-        return 0
-    text = _as_lines(columns) if suffix == ".jsonl" else _as_csv(columns)
-    write_whole(output, [text.encode()])
-    say(f"{len(next(iter(columns.values()))):,} predictions in {output}")
+        if output is not None:
+            write_whole(output, (part.encode() for part in parts()))
+            say(f"{count:,} predictions in {output}")
+            return 0
+        for part in parts():
+            sys.stdout.write(part)
     return 0
 
 
@@ -60,10 +69,11 @@ def evaluate_source(place: Path, source: Path, as_json: bool) -> int:
     return 0
 
 
-def _as_csv(columns: dict[str, list[Any]]) -> str:
+def _as_csv(columns: dict[str, list[Any]], header: bool) -> str:
     made = io.StringIO()
     writer = csv.writer(made, lineterminator="\n")
-    writer.writerow(columns)
+    if header:
+        writer.writerow(columns)
     writer.writerows(zip(*(map(_short, c) for c in columns.values()), strict=True))
     return made.getvalue()
 

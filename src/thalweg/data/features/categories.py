@@ -82,8 +82,8 @@ class _Category(Transformer):
         first = 1 + bool(self.facts["joined"])
         code_of = {word: i for i, word in enumerate(self.facts["categories"], first)}
         code_of |= dict.fromkeys(self.facts["joined"], 1)
-        found = [0 if w is None else code_of.get(w, 0) for w in words_of(column)]
-        return np.array(found, np.int64)
+        words: list[Any] = words_of(column)  # None is no category, and gets 0 too
+        return np.fromiter((code_of.get(word, 0) for word in words), np.int64, len(words))
 
 
 class Codes(_Category):

@@ -270,29 +270,44 @@ class PiecewiseLinear(_Number):
     no lower bound and the last no upper one. Gorishniy, Rubachev, Babenko, "On Embeddings for
     Numerical Features in Tabular Deep Learning", arXiv:2203.05556.
 
-    ``bins``: how many, fewer where values tie. Other settings and errors as for ``Standardise``.
+    ``bins``: how many, fewer where values tie. ``packed``: give the sum of the components instead,
+    bins that were passed and the share of the one that was not, from which
+    ``models.TabularNetwork(pieces=...)`` makes the components anew: many times less to keep and to
+    move. Other settings and errors as for ``Standardise``.
 
-    Shapes: (n,) to (n, bins) float32, one more with the indicator.
+    Shapes: (n,) to (n, bins) float32, or to (n, 1) if packed; one more with the indicator.
 
     Example:
         >>> made = PiecewiseLinear(bins=2).fit([0.0, 1.0, 2.0, 3.0, 10.0])
         >>> made.transform([1.0, 6.0]).tolist()
         [[0.5, 0.0], [1.0, 0.5]]
+        >>> packed = PiecewiseLinear(bins=2, packed=True).fit([0.0, 1.0, 2.0, 3.0, 10.0])
+        >>> packed.transform([1.0, 6.0]).tolist()
+        [[0.5], [1.5]]
     """
 
-    def __init__(self, *, bins: int = 16, **more: Any) -> None:
+    def __init__(self, *, bins: int = 16, packed: bool = False, **more: Any) -> None:
         checked_count("bins", bins)
-        super().__init__(bins=bins, **more)
+        checked_choice("packed", packed, (True, False))
+        super().__init__(bins=bins, packed=packed, **more)
+
+    @property
+    def pieces(self) -> int:
+        """Components of the encoding, whether packed or not."""
+        return len(self.arrays["edges"]) - 1
 
     def _learn_scale(self, numbers: Array) -> None:
         edges = np.unique(np.quantile(numbers, np.linspace(0, 1, self.settings["bins"] + 1)))
         self.arrays["edges"] = edges if len(edges) > 1 else edges[0] + np.array([0.0, 1.0])
 
     def _width(self) -> int:
-        return len(self.arrays["edges"]) - 1
+        return 1 if self.settings["packed"] else self.pieces
 
     def _scaled(self, numbers: Array) -> Array:
         low, high = self.arrays["edges"][:-1], self.arrays["edges"][1:]
+        if self.settings["packed"]:
+            place = np.searchsorted(low[1:], numbers, side="right")
+            return np.asarray(place + (numbers - low[place]) / (high - low)[place])[:, None]
         made = (numbers[:, None] - low) / (high - low)  # (n, bins)
         made[:, 1:] = np.maximum(made[:, 1:], 0)
         made[:, :-1] = np.minimum(made[:, :-1], 1)

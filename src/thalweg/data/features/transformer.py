@@ -232,8 +232,13 @@ def is_missing(values: Array) -> Array:
         return np.isnat(values)
     if values.dtype.kind != "O":
         return np.zeros(len(values), bool)
+    found = (type(v) is not str and _is_no_value(v) for v in values.tolist())  # most are words
+    return np.fromiter(found, bool, len(values))
+
+
+def _is_no_value(value: Any) -> bool:
     # NaN and NaT differ from themselves; the missing value of pandas says neither yes nor no.
-    return np.array([v is None or type(v).__name__ == "NAType" or v != v for v in values], bool)
+    return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
 
 def words_of(column: Values) -> list[str | None]:
@@ -248,6 +253,9 @@ def words_of(column: Values) -> list[str | None]:
     ['1', None]
     """
     check_flat(column)
+    if column.values.dtype.kind == "O":
+        return [v if type(v) is str else None if _is_no_value(v) else _word(v)
+                for v in column.values.tolist()]  # fmt: skip
     missing = is_missing(column.values)
     return [None if gone else _word(v) for v, gone in zip(column.values, missing, strict=True)]
 
