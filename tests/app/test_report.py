@@ -110,7 +110,7 @@ def of_classes(**more: Any) -> dict[str, Any]:
         "figures": [figure("accuracy", 0.9, 0.85, 0.95, 0.6),
                     figure("log loss", 0.3, 0.2, 0.4, 0.69)],
         "naive": "the shares of the classes in the training rows, for every row",
-        "confusion": [[80, 10], [5, 55]],
+        "confusion": [[80, 10], [5, 55]], "counts": [500, 200],
         "calibration": {"count": [0, 50, 100], "sure": [0.0, 0.5, 0.9], "right": [0.0, 0.4, 0.92],
                         "error": 0.047},
         "importance": [{"name": "size", "worse": 0.5}, {"name": "colour", "worse": -0.01}],
@@ -142,8 +142,7 @@ def of_numbers(**more: Any) -> dict[str, Any]:
 
 
 def page(results: dict[str, Any]) -> Page:
-    # As it comes back from results.json: numbers that JSON has no word for are among them.
-    told = json.loads(json.dumps(results))
+    told = json.loads(json.dumps(results))  # JSON has no word for some numbers
     history = told.get("history")
     curves = history.get("metrics", {}) if isinstance(history, dict) else {}
     return read(render(Facts(told, curves=curves)))
@@ -313,8 +312,8 @@ def test_each_of_several_targets_has_its_drawings() -> None:
 
 
 def test_importance_is_ordered_and_never_negative_in_width() -> None:
-    made = page(of_classes(importance=[{"name": "zinc", "worse": -0.01},
-                                       {"name": "iron", "worse": 2.0}]))  # fmt: skip
+    told = [{"name": "zinc", "worse": -0.01}, {"name": "iron", "worse": 2.0}]
+    made = page(of_classes(importance=told, counts=None))
     fills = [a["style"] for a in made.all("span") if a.get("class") == "fill"]
     assert fills == ["width:100.0%", "width:0.0%"]
     assert made.text.index("iron") < made.text.index("zinc")

@@ -15,6 +15,8 @@ from tests.app.test_report import Page
 import thalweg.app.report
 from thalweg.app.report.axes import Scale
 from thalweg.app.report.charts import histogram, line_chart, scatter_chart
+from thalweg.app.report.data import data_section
+from thalweg.app.report.facts import Facts
 from thalweg.app.report.markup import Markup, cut, element, join
 from thalweg.app.report.wording import number, share
 
@@ -87,3 +89,16 @@ def test_examples_run(name: str) -> None:
     module = importlib.import_module(f"thalweg.app.report.{name}")
     failed, _ = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert failed == 0
+
+
+def test_classes_are_told_with_their_rows_the_rarest_first() -> None:
+    results = {"classes": ["often", "seldom"], "counts": [300, 100], "task": "table"}
+    page = Page(data_section(Facts(results, curves={})))
+    words = " ".join(page.words)
+    assert words.index("seldom") < words.index("often")
+    assert "25" in words
+    assert "2 classes: 100 to 300 rows each" in words
+    many = {"classes": [f"c{i}" for i in range(50)], "counts": list(range(1, 51)), "task": "table"}
+    assert "and 20 classes that have more" in " ".join(
+        Page(data_section(Facts(many, curves={}))).words
+    )

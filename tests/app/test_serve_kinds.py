@@ -19,10 +19,7 @@ from tests.app.serving import Running, one_thread, running
 from thalweg.app.serve.limits import Limits
 from thalweg.app.serve.readers.choice import READERS
 from thalweg.tasks import TASKS, Run, Settings, train
-from thalweg.tasks.images import ImagesTask
-from thalweg.tasks.series import SeriesTask
-from thalweg.tasks.sounds import SoundsTask
-from thalweg.tasks.texts import TextsTask
+from thalweg.tasks.language import LanguageTask
 
 LIMITS = Limits(batch_size=2)
 
@@ -33,10 +30,8 @@ def _one_thread() -> Iterator[None]:
         yield
 
 
-def test_each_kind_of_data_has_a_reader_but_language() -> None:
-    for task in (ImagesTask, SeriesTask, SoundsTask, TextsTask):
-        assert task.name in READERS
-    assert set(TASKS) - set(READERS) <= {"language"}
+def test_each_kind_of_data_has_a_reader() -> None:
+    assert set(TASKS) == set(READERS)
 
 
 def check_examples(made: Running) -> None:
@@ -144,3 +139,37 @@ def test_series(tmp_path: Path) -> None:
         np.testing.assert_allclose([one["x"] for one in answer], wanted, atol=1e-4)
         assert "steps" in made.refused(422, {"rows": rows[:2]})
         assert "'x'" in made.refused(422, {"rows": [{"day": "2024-01-01", "x": "a"}]})
+
+
+def test_language_models_continue_prompts(tmp_path: Path) -> None:
+    book = tmp_path / "book.txt"
+    book.write_text("the cat sat on the mat and the dog sat on the log\n" * 60)
+    train(book, Settings(epochs=1, hidden=(16,), length=32), tmp_path / "run")
+    run = Run.load(tmp_path / "run")
+    task: Any = run.task
+    assert isinstance(task, LanguageTask)
+    wanted = task.generate(run.model, "the cat", 20, 0.8, None, None, 3)  # type: ignore[arg-type]
+    with running(tmp_path / "run", LIMITS) as made:
+        check_examples(made)
+        given = {"text": "the cat", "length": 20, "seed": 3}
+        answer = made.ask("POST", "/predict", {"prompt": given})[1]
+        assert answer == {"predictions": [{"prediction": wanted}]}
+        several = {"prompts": ["the dog", given, given | {"temperature": 0, "top_k": 2.0}]}
+        told = made.ask("POST", "/predict", several)[1]["predictions"]
+        texts = [one["prediction"] for one in told]
+        assert 50 < len(texts[0]) <= 100  # a token may stand for nothing
+        assert texts[1] == wanted
+        assert 10 < len(texts[2]) <= 20
+        status, answer, _ = made.ask("POST", "/predict", b"the ", {"Content-Type": "text/plain"})
+        assert status == 200
+        assert 50 < len(answer["predictions"][0]["prediction"]) <= 100
+        assert "'Z'" in made.refused(422, {"prompt": "Z"})
+        for bad, says in (
+            ({"text": "a", "length": 0}, "length is the number 0"),
+            ({"text": "a", "length": 5000}, "from 1 to 1,000"),
+            ({"text": "a", "top_p": 0}, "above 0"),
+            ({"text": "a", "top_k": True}, "top_k is true"),
+            ({"text": "a", "words": 3}, "no option 'words'"),
+            ({"length": 3}, "an object with a"), (3, "a text"),
+        ):  # fmt: skip
+            assert says in made.refused(422, {"prompt": bad})

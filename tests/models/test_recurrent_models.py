@@ -269,7 +269,8 @@ BEGIN, END = 1, 2
 def seq2seq(attention: str = "additive", **options: Any) -> Seq2Seq:
     sizes: dict[str, Any] = {"source_vocabulary": 20, "target_vocabulary": 6, "width": 5,
                              "hidden": 8, "encoder_hidden": 4}  # fmt: skip
-    return lively(Seq2Seq(attention=attention, **(sizes | options)), 0, 1.0)  # type: ignore[no-any-return]
+    made: Seq2Seq = lively(Seq2Seq(attention=attention, **(sizes | options)), 0, 1.0)
+    return made
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)

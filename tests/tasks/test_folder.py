@@ -82,7 +82,8 @@ def test_a_loaded_run_predicts_the_bits_of_the_one_in_memory(trained: Trained) -
     for a, b in zip(rows.inputs, own.inputs, strict=True):
         assert a.tobytes() == b.tobytes()
     assert loaded.outputs(rows).tobytes() == trained.run.outputs(own).tobytes()
-    assert loaded.task.pipeline.describe() == trained.run.task.pipeline.describe()  # type: ignore[attr-defined]
+    tasks: list[Any] = [loaded.task, trained.run.task]
+    assert tasks[0].pipeline.describe() == tasks[1].pipeline.describe()
     assert loaded.outputs(rows, 7) == pytest.approx(loaded.outputs(rows), abs=1e-6)
 
 

@@ -294,8 +294,9 @@ def test_predictions_of_frames_and_dicts(trained: Trained, tmp_path: Path) -> No
     frame = pandas.read_csv(tmp_path / "new.csv")
     expected = predicted(trained, HEAD + ROW, tmp_path)
     assert trained.run.predict(frame) == expected
-    assert trained.run.predict(read_table(tmp_path / "new.csv",
-                                          like=trained.run.task.pipeline.schema)) == expected  # type: ignore[attr-defined]  # fmt: skip
+    task: Any = trained.run.task
+    table = read_table(tmp_path / "new.csv", like=task.pipeline.schema)
+    assert trained.run.predict(table) == expected
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from thalweg.data.date_formats import DATE_FORMATS, disagreeing, read_dates
 from thalweg.errors import DataError, where
 
 __all__ = ["Column", "Kind", "read_column"]
@@ -21,12 +22,6 @@ _MOSTLY: Final = 0.9
 _FEW: Final = 20  # distinct values that a column of words may always have as a category
 _WORDS: Final = 3.0  # words a value from which on a column of mostly distinct values is text
 _CHARACTERS: Final = 40.0  # or characters, for languages without spaces
-
-DATE_FORMATS: Final = (
-    "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M",
-    "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.fZ", "%Y-%m",
-    "%Y/%m/%d", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%m/%d/%Y", "%d/%m/%Y",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,26 +217,27 @@ def _dates(
     present = len(series) - series.null_count()
     formats = (given,) if given else DATE_FORMATS
     sample = series.drop_nulls().head(1000)
+    if not wanted and not sample.str.contains(r"\d").all():
+        return None
     fitting = []
     for form in formats:
-        if not wanted and _parsed(sample, form).null_count():
+        if not wanted and read_dates(sample, form).null_count():
             continue
-        dates = _parsed(series, form)
+        dates = read_dates(series, form)
         if len(dates) - dates.null_count() == present:
             fitting.append((form, dates))
-    if {"%m/%d/%Y", "%d/%m/%Y"} <= {form for form, _ in fitting} and not (
-        fitting[0][1] == fitting[-1][1]
-    ).all():
+    several = disagreeing(fitting)
+    if several:
         return (
             "dates whose day and month cannot be told apart; give "
-            f'dates={{{name!r}: "%d/%m/%Y"}} or "%m/%d/%Y"'
+            f'dates={{{name!r}: "{several[0]}"}} or "{several[1]}"'
         )
     if fitting:
         form, dates = fitting[0]
         values = dates.cast(pl.Datetime("us")).to_numpy().astype("datetime64[us]")
         return Column("date", f"all {present:,} values are dates like {form}", values, form)
     if wanted:
-        best = max((_parsed(series, form) for form in formats), key=lambda d: -d.null_count())
+        best = max((read_dates(series, form) for form in formats), key=lambda d: -d.null_count())
         row = (series.is_not_null() & best.is_null()).arg_true().to_list()[0]
         raise DataError(
             f"column {name!r}, {describe(row)}: {series[row]!r} is no date"
@@ -249,20 +245,6 @@ def _dates(
             f'dates={{{name!r}: "%d.%m.%Y"}}. {where()}'
         )
     return None
-
-
-def _parsed(series: Any, form: str) -> Any:
-    import polars as pl
-
-    if form == "%Y-%m":
-        whole = pl.select(
-            pl.when(series.str.contains(r"^\d{4}-\d{2}$")).then(series + "-01").otherwise(None)
-        ).to_series()
-        return whole.str.to_datetime("%Y-%m-%d", strict=False, time_unit="us")
-    clock = "%H" in form
-    if clock:
-        return series.str.to_datetime(form, strict=False, time_unit="us", exact=True)
-    return series.str.to_date(form, strict=False, exact=True).cast(pl.Datetime("us"))
 
 
 def _category_or_text(series: Any, present: int) -> tuple[Kind, str]:

@@ -160,7 +160,8 @@ class SequenceClassifier(nn.Module):
             total = tw.sum(outputs, axis=1)  # outputs of steps that do not count are 0
             if lengths is None:
                 return total / outputs.shape[1]  # type: ignore[no-any-return]
-            return total / tw.astype(tw.expand_dims(lengths, -1), outputs.dtype)  # type: ignore[no-any-return]
+            count: Any = tw.astype(tw.expand_dims(lengths, -1), outputs.dtype)
+            return total / count  # type: ignore[no-any-return]
         if lengths is not None:
             inside = tw.arange(outputs.shape[1]) < tw.expand_dims(lengths, -1)
             outputs = tw.where(tw.expand_dims(inside, -1), outputs, -tw.inf)

@@ -151,6 +151,7 @@ def _of_classes(outputs: Array, test: Rows, training: Array, classes: int) -> di
             lambda rows: figures_of_classes(shares[rows], labels[rows]), labels, naive
         ),
         "naive": "the shares of the classes in the training rows, for every row",
+        "counts": np.bincount(training, minlength=classes).tolist(),
         "confusion": confusion.tolist(),
         "calibration": _calibration(shares, labels),
         "worst": [

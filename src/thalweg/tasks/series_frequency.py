@@ -120,7 +120,7 @@ class Frequency:
         times = self.times(steps)
         if not self.has_dates:
             return list(times.tolist())
-        form = date_format if date_format and "%." not in date_format else None
+        form = date_format if date_format and "%z" not in date_format else None
         dates: list[datetime] = times.astype("M8[us]").tolist()
         if form is None:
             whole = all((d.hour, d.minute, d.second, d.microsecond) == (0, 0, 0, 0) for d in dates)

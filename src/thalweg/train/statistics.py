@@ -231,7 +231,8 @@ class RMSE(Accumulated):
 
     def statistics(self, predictions: Any, targets: Any) -> Tensor:
         """Return the sum of squares and how many there are: (2,)."""
-        squares = losses.mse(predictions, targets, reduction="none").astype("float64")  # type: ignore[attr-defined]
+        each: Any = losses.mse(predictions, targets, reduction="none")
+        squares = each.astype("float64")
         both: Tensor = F["stack"]([F["sum"](squares), F["full"]((), squares.size, "float64")])
         return both
 
@@ -296,14 +297,14 @@ class Perplexity(Accumulated):
 
     def statistics(self, predictions: Any, targets: Any) -> Tensor:
         """Return the sum of the tokens' losses and their number: (2,)."""
-        rows = losses.cross_entropy(
+        rows: Any = losses.cross_entropy(
             predictions, targets, ignore_index=self.ignore_index, reduction="none"
         )
         given = targets if isinstance(targets, Tensor) else tensor(targets)
         count: Any = F["full"]((), rows.size, "float64")
         if self.ignore_index is not None:
             count = F["sum"](F["not_equal"](given, self.ignore_index).astype("float64"))
-        both: Tensor = F["stack"]([F["sum"](rows.astype("float64")), count])  # type: ignore[attr-defined]
+        both: Tensor = F["stack"]([F["sum"](rows.astype("float64")), count])
         return both
 
     def value(self, total: Array) -> float:

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from thalweg.app.report.facts import Facts
-from thalweg.app.report.markup import Markup, cut, element, join, paragraph, table
+from thalweg.app.report.markup import Markup, bar, cut, element, join, paragraph, table
 from thalweg.app.report.wording import counted, number, share
 
 __all__ = ["data_section"]
@@ -17,12 +17,13 @@ _PARTS: Final = (
     ("validation", "told when to stop and which epoch to keep"),
     ("test", "never seen before the figures below were measured"),
 )
+_CLASSES: Final = 30  # classes that are listed
 _MOST: Final = 200  # columns and sentences that are listed
 
 
 def data_section(facts: Facts) -> Markup:
-    """Return notes, rows of each part and columns."""
-    return join([_notes(facts), _parts(facts), _columns(facts)])
+    """Return notes, rows of each part, rows of each class and columns."""
+    return join([_notes(facts), _parts(facts), _classes(facts), _columns(facts)])
 
 
 def _notes(facts: Facts) -> Markup:
@@ -63,6 +64,28 @@ def _parts(facts: Facts) -> Markup:
         caption="Rows in each part of the data", numbers=[1, 2],
     )  # fmt: skip
     return join([element("div", *strips, class_="parts", aria_hidden="true"), made])
+
+
+def _classes(facts: Facts) -> Markup:
+    """Return how many rows each class has to learn from, the rarest first."""
+    counts, names = facts.results.get("counts"), facts.classes
+    if not isinstance(counts, list) or len(counts) != len(names) or not sum(counts):
+        return Markup("")
+    order = sorted(range(len(names)), key=lambda c: (counts[c], names[c]))
+    whole = sum(counts)
+    rows = [
+        [cut(names[c], 60), bar(counts[c] / max(counts)), number(counts[c]),
+         share(counts[c] / whole)]
+        for c in order[:_CLASSES]
+    ]  # fmt: skip
+    heads = ["class", "", f"{facts.sample}s to learn from", "share"]
+    made = table(heads, rows, caption="Rows of each class in the training part", numbers=[2, 3])
+    left = len(names) - len(rows)
+    more = paragraph(f"and {left:,} classes that have more") if left else ""
+    spread = f"{number(min(counts))} to {number(max(counts))} {facts.sample}s each"
+    title = element("summary", f"{counted(len(names), 'class', 'classes')}: {spread}")
+    return element("details", title, element("div", made, class_="bars"), more,
+                   open=len(names) <= 12)  # fmt: skip
 
 
 def _columns(facts: Facts) -> Markup:

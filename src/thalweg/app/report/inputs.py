@@ -6,7 +6,7 @@ from typing import Final
 
 from thalweg.app.report.axes import finite
 from thalweg.app.report.facts import Facts
-from thalweg.app.report.markup import Markup, cut, element, join, paragraph, table
+from thalweg.app.report.markup import Markup, bar, cut, element, join, paragraph, table
 from thalweg.app.report.wording import counted, number
 
 __all__ = ["importance_section"]
@@ -22,7 +22,7 @@ def importance_section(facts: Facts) -> Markup:
     told.sort(key=lambda entry: -float(entry["worse"]))
     most = max(float(told[0]["worse"]), 1e-300)
     rows = [
-        [cut(entry["name"], 60), _bar(float(entry["worse"]) / most), number(entry["worse"], 3)]
+        [cut(entry["name"], 60), bar(float(entry["worse"]) / most), number(entry["worse"], 3)]
         for entry in told[:_MOST]
     ]
     loss = "cross-entropy" if facts.kind == "classes" else "squared error"
@@ -39,8 +39,3 @@ def importance_section(facts: Facts) -> Markup:
         if left else "",
     ])  # fmt: skip
 
-
-def _bar(share: float) -> Markup:
-    width = f"width:{100 * min(max(share, 0.0), 1.0):.1f}%"
-    return element("span", element("span", class_="fill", style=width), class_="track",
-                   aria_hidden="true")  # fmt: skip

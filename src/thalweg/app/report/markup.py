@@ -6,7 +6,7 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-__all__ = ["Markup", "cut", "element", "join", "paragraph", "scroller", "svg", "table"]
+__all__ = ["Markup", "bar", "cut", "element", "join", "paragraph", "scroller", "svg", "table"]
 
 _EMPTY: Final = {"br", "img", "meta"}  # HTML: they have no end
 _DRAWN: Final = {"circle", "line", "rect", "path", "polyline"}  # SVG: they end by a slash
@@ -127,3 +127,14 @@ def _clean(text: str) -> str:
         else "\ufffd"
         for c in text
     )  # fmt: skip
+
+
+def bar(share: float) -> Markup:
+    """Return a bar that fills a share of its place.
+
+    >>> "width:50.0%" in bar(0.5)
+    True
+    """
+    width = f"width:{100 * min(max(share, 0.0), 1.0):.1f}%"
+    return element("span", element("span", class_="fill", style=width), class_="track",
+                   aria_hidden="true")  # fmt: skip

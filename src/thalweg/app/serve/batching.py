@@ -144,7 +144,8 @@ class Batcher:
 
     def _quick(self, rows: int) -> bool:
         """Whether a batch is known to take less time than handing it to the worker."""
-        return self._seconds.get(rows.bit_length(), 1.0) < _INLINE
+        even = self.predictor.reader.even
+        return even and self._seconds.get(rows.bit_length(), 1.0) < _INLINE
 
     def _timed(self, batch: list[_Entry], rows: int) -> list[Outcome]:
         began = time.perf_counter()

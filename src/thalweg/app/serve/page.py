@@ -93,6 +93,7 @@ function row(made) {
   if (value !== null && typeof value === 'object')
     for (const [name, v] of Object.entries(value))
       box.append(make('div', name + ': ' + (v === null ? 'none' : number(v))));
+  else if (String(value).length > 60) box.append(make('pre', value));
   else box.append(make('div', typeof value === 'number' ? number(value) : String(value), 'best'));
   for (const [name, share] of Object.entries(made.probabilities || {})
        .sort((a, b) => b[1] - a[1]).slice(0, 12)) {
@@ -161,6 +162,22 @@ function text(example, key) {
   read = async () => ['application/json', JSON.stringify({[key]: area.value})];
 }
 
+function prompt(sample, example, key) {
+  text(example.text, key);
+  const grid = make('div', undefined, 'fields'), words = read, inputs = [];
+  for (const [name, type] of Object.entries(sample.oneOf[1].properties)) {
+    if (name === 'text') continue;
+    const label = make('label', name + ' '), input = make('input');
+    label.append(make('small', type.description), input); input.type = 'number';
+    input.step = 'any'; input.value = type.default === undefined ? '' : type.default;
+    grid.append(label); inputs.push([name, input]);
+  }
+  at('fields').append(grid);
+  read = async () => ['application/json', JSON.stringify({[key]: {
+    text: JSON.parse((await words())[1])[key], ...Object.fromEntries(
+      inputs.filter(([, i]) => i.value !== '').map(([n, i]) => [n, Number(i.value)]))}})];
+}
+
 function file(kinds, drawn) {
   const label = make('label', 'File'), input = make('input');
   input.type = 'file'; input.accept = kinds.join(',');
@@ -204,6 +221,7 @@ async function begin() {
   if (key === 'row') rows(sample, example[key], key);
   else if (key === 'rows') steps(example);
   else if (key === 'text') text(example[key], key);
+  else if (key === 'prompt') prompt(sample, example[key], key);
   else file(Object.keys(content).filter(k => k.includes('/') && !k.startsWith('application')
     && !k.startsWith('multipart')), JSON.stringify(sample).includes('paper'));
   if (key === 'row' || key === 'text') at('form').requestSubmit();

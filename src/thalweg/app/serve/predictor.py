@@ -41,7 +41,7 @@ class Predictor:
         whole = [reader.parse(row, i) for i, row in enumerate(example)] if reader.whole else None
         sample = reader.parse(example, 0) if whole is None else whole
         one = reader.inputs([sample])
-        for size in self.sizes:
+        for size in self.sizes if one else ():  # else the reader runs the network in its own way
             self._run(tuple(np.repeat(x[:1], size, axis=0) for x in one))
         self([sample])
 

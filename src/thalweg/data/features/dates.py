@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from thalweg.data.date_formats import DATE_FORMATS, disagreeing
 from thalweg.data.features.numbers import mean_and_deviation
 from thalweg.data.features.transformer import (
     Transformer,
@@ -17,13 +18,10 @@ from thalweg.data.features.transformer import (
 )
 from thalweg.errors import DataError, where
 
-__all__ = ["DATE_FORMATS", "DateParts", "parse_dates"]
+__all__ = ["DateParts", "parse_dates"]
 
 Array = np.ndarray[Any, Any]
-DATE_FORMATS: Final = (
-    "%Y-%m-%d", "%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z",
-    "%Y-%m-%d %H:%M", "%Y/%m/%d", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%d/%m/%Y", "%m/%d/%Y",
-)  # fmt: skip
+_SAMPLE: Final = 100  # words by which formats are sorted out
 PARTS: Final = ("year", "month", "day", "weekday", "hour", "elapsed")
 
 
@@ -48,10 +46,12 @@ def parse_dates(column: Values, date_format: str | None = None) -> tuple[Array, 
     missing = is_missing(column.values)
     known = {str(v) for v, gone in zip(column.values, missing, strict=True) if not gone}
     formats = DATE_FORMATS if date_format is None else (date_format,)
-    reads = {form: {word: _read(word, form) for word in known} for form in formats}
-    fitting = [form for form in formats if None not in reads[form].values()]
+    few = sorted(known)[:_SAMPLE]
+    likely = [form for form in formats if all(_read(word, form) is not None for word in few)]
+    reads = {form: {word: _read(word, form) for word in known} for form in likely or formats}
+    fitting = [form for form, found in reads.items() if None not in found.values()]
     if not fitting:
-        best = max(formats, key=lambda form: sum(d is not None for d in reads[form].values()))
+        best = max(reads, key=lambda form: sum(d is not None for d in reads[form].values()))
         wrong = np.array(
             [not m and reads[best][str(v)] is None
              for v, m in zip(column.values, missing, strict=True)], bool,
@@ -62,10 +62,11 @@ def parse_dates(column: Values, date_format: str | None = None) -> tuple[Array, 
             f"like {best}, as {int((~wrong & ~missing).sum()):,} other rows are "
             f"({int(wrong.sum()):,} are not); bring all to one format. {where()}"
         )
-    if {"%d/%m/%Y", "%m/%d/%Y"} <= {*fitting} and reads["%d/%m/%Y"] != reads["%m/%d/%Y"]:
+    several = disagreeing([(form, np.array(list(reads[form].values()))) for form in fitting])
+    if several:
         raise DataError(
             f"column {column.name!r}: day and month cannot be told apart in any row, such as "
-            f'{min(known)!r}; give date_format="%d/%m/%Y" or "%m/%d/%Y". {where()}'
+            f'{min(known)!r}; give date_format="{several[0]}" or "{several[1]}". {where()}'
         )
     found = reads[fitting[0]]
     made = [None if m else found[str(v)] for v, m in zip(column.values, missing, strict=True)]

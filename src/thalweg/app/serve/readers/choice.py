@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from thalweg.app.serve.readers.continuations import ContinuationsReader
 from thalweg.app.serve.readers.digits import DigitsReader
 from thalweg.app.serve.readers.pictures import PicturesReader
 from thalweg.app.serve.readers.reader import Reader, TaskReader
@@ -19,7 +20,7 @@ __all__ = ["READERS", "reader_of"]
 
 READERS: dict[str, type[TaskReader]] = {
     "table": TablesReader, "texts": TextsReader, "images": PicturesReader, "sounds": SoundsReader,
-    "series": SeriesReader,
+    "series": SeriesReader, "language": ContinuationsReader,
 }  # fmt: skip
 
 

@@ -26,14 +26,16 @@ class Reader(ABC):
 
     ``many``, ``one``: the keys of a JSON body for a list of samples and for one. ``files``: media
     types of a body that is one sample. ``whole``: whether the list in a request is one sample, and
-    its prediction a list; there is no ``one`` then. ``model``, ``transform``: what runs. ``parse``
-    and ``open`` run in the event loop and must be quick; ``predict`` runs in the worker.
+    its prediction a list; there is no ``one`` then. ``even``: whether as many samples take as long
+    each time. ``model``, ``transform``: what runs. ``parse`` and ``open`` run in the event loop and
+    must be quick; ``predict`` runs in the worker.
     """
 
     many: ClassVar[str]
     one: ClassVar[str]
     files: ClassVar[tuple[str, ...]] = ()
     whole: ClassVar[bool] = False
+    even: ClassVar[bool] = True
     model: Module
     transform: Any = None
 

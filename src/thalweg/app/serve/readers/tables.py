@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import calendar
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
 
@@ -38,15 +39,21 @@ _ZONED: Final = "%Y-%m-%dT%H:%M:%S%z"
 # What a date's format looks like to a JSON schema; others get a pattern.
 _FORMATS: Final = {_ISO: "date", _ZONED: "date-time"}
 _DIGITS: Final = {
-    "%Y": "[12][0-9]{3}", "%m": "(0[1-9]|1[0-2])", "%d": "(0[1-9]|[12][0-9]|3[01])",
-    "%H": "([01][0-9]|2[0-3])", "%M": "[0-5][0-9]", "%S": "[0-5][0-9]",
+    "%Y": "[12][0-9]{3}", "%y": "[0-9]{2}", "%m": "(0[1-9]|1[0-2])",
+    "%d": "(0[1-9]|[12][0-9]|3[01])", "%H": "([01][0-9]|2[0-3])", "%I": "(0?[1-9]|1[0-2])",
+    "%M": "[0-5][0-9]", "%S": "[0-5][0-9]", "%f": "[0-9]{1,6}", "%p": "([AaPp][Mm])",
     "%z": r"(\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])",
+}  # fmt: skip
+_NAMES: Final[dict[str, list[str]]] = {
+    "%a": list(calendar.day_abbr), "%b": list(calendar.month_abbr[1:]),
+    "%B": list(calendar.month_name[1:]),
 }  # fmt: skip
 # Days with the months that have them; only leap years are left to be told by the calendar.
 _DAYS: Final = (
-    ("(0[1-9]|[12][0-9])", "(0[1-9]|1[0-2])"), ("30", "(0[13-9]|1[0-2])"),
-    ("31", "(0[13578]|1[02])"),
+    ("(0[1-9]|[12][0-9])", range(1, 13)), ("30", (1, *range(3, 13))),
+    ("31", (1, 3, 5, 7, 8, 10, 12)),
 )  # fmt: skip
+_DAY_AND_MONTH: Final = re.compile("(%d[^%]+%[mbB]|%[mbB][^%]+%d|%.)")
 
 
 class TablesReader(TaskReader):
@@ -136,7 +143,8 @@ class TablesReader(TaskReader):
             else:
                 made = np.empty(len(values), object)
                 made[:] = values
-            columns[name] = Column(told["kind"], "as in the training table", made)  # type: ignore[arg-type]
+            kind: Any = told["kind"]
+            columns[name] = Column(kind, "as in the training table", made)
         return Table(columns)
 
     def notes(self, samples: Sequence[Any]) -> list[str]:
@@ -228,19 +236,35 @@ def _pattern(form: str) -> str:
     """
     # What JSON Schema calls a date has any year; a pattern can leave out those that nobody means.
     digits = _DIGITS | ({"%Y": "[0-9]{4}"} if form in _FORMATS else {})
+    digits |= {token: _any_case(names) for token, names in _NAMES.items()}
+    zero = "0" if form.startswith("%Y") else "0?"  # 1/5/2024 is written too
     made = ""
-    for part in re.split("(%d.%m|%m.%d|%.)", form):
-        if len(part) == 5 and part[0] == "%":
-            made += "(" + "|".join(_in_order(part, day, month) for day, month in _DAYS) + ")"
+    for part in _DAY_AND_MONTH.split(form):
+        if len(part) > 2 and part[0] == "%":
+            days = (_in_order(part, day.replace("(0", f"({zero}"), _months(part, months, zero))
+                    for day, months in _DAYS)  # fmt: skip
+            made += "(" + "|".join(days) + ")"
         else:
             made += digits.get(part, re.escape(part))
     return f"^{made}$"
 
 
+def _months(part: str, months: Iterable[int], zero: str) -> str:
+    """Return the expression of some months as a part of a format has them."""
+    for token in ("%b", "%B"):
+        if token in part:
+            return _any_case([_NAMES[token][month - 1] for month in months])
+    return "(" + "|".join(f"{zero}{m}" if m < 10 else str(m) for m in months) + ")"
+
+
+def _any_case(names: Iterable[str]) -> str:
+    return "(" + "|".join(form for n in names for form in (n, n.lower(), n.upper())) + ")"
+
+
 def _in_order(part: str, day: str, month: str) -> str:
-    """Return the expressions of day and month as ``%d.%m`` or ``%m.%d`` has them."""
+    """Return the expressions of day and month in the order of a part such as ``%d.%m``."""
     first, second = (day, month) if part.startswith("%d") else (month, day)
-    return first + re.escape(part[2]) + second
+    return first + re.escape(part[2:-2]) + second
 
 
 def _wanted(told: Mapping[str, str]) -> str:
