@@ -245,8 +245,9 @@ def check_unique(names: Sequence[str], who: str) -> None:
 
     >>> check_unique(["a", "b"], "the table")
     """
+    places: dict[str, int] = {}
     for place, name in enumerate(names):
-        first = list(names).index(name)
+        first = places.setdefault(name, place)
         if first != place:
             raise DataError(
                 f"{who}: the columns {first} and {place} are both called {name!r}; rename one. "

@@ -216,8 +216,8 @@ def table_of_frame(
             f"{where()}"
         )
     columns = {}
-    for name in frame.columns:
-        series, typed = _with_missing(frame[name], missing), name not in untyped
+    for series in _with_missing(frame, missing).get_columns():
+        name, typed = series.name, series.name not in untyped
         if name in like and series.null_count() == len(series):
             columns[name] = missing_column(kinds[name], len(series))
             continue
@@ -410,12 +410,9 @@ def _of_objects(values: list[Any]) -> Any:
     return pl.Series([word(value) for value in values], dtype=pl.String)
 
 
-def _with_missing(series: Any, missing: Sequence[str]) -> Any:
-    """Return a series in which the words for a missing value are null, and so is NaN."""
+def _with_missing(frame: Any, missing: Sequence[str]) -> Any:
+    """Return a frame in which the words for a missing value are null, and so is NaN."""
     import polars as pl
 
-    if series.dtype == pl.String:
-        stripped = series.str.strip_chars()
-        words = pl.Series([*MISSING, *missing], dtype=pl.String)
-        return stripped.set(stripped.is_in(words.implode()), None)
-    return series.fill_nan(None) if series.dtype.is_float() else series
+    words = pl.col(pl.String).str.strip_chars().replace([*MISSING, *missing], None)
+    return frame.with_columns(words, pl.col(pl.Float32, pl.Float64).fill_nan(None))

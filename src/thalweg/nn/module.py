@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy as copying
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -401,12 +401,17 @@ class Module:
         return summarize(self, example, dtype)
 
 
+_PLAIN: Final = frozenset((bool, int, float, str, type(None)))
+
+
 def _joined(path: str, name: str) -> str:
     return f"{path}.{name}" if path and name else path or name
 
 
 def _entries(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and _PLAIN.issuperset(map(type, value)):
+        yield name, tuple(value)  # nothing to look for in thousands of numbers
+    elif isinstance(value, (list, tuple)):
         yield f"{name}.length", len(value)
         for i, part in enumerate(value):
             yield from _entries(_joined(name, str(i)), part)

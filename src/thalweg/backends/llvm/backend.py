@@ -84,7 +84,12 @@ def _compiled(graph: Graph, target: Target, threads: int) -> tuple[bytes, dict[s
 
     pieces: list[Future[bytes]] = []
     with ThreadPoolExecutor(1) as pool:  # LLVM lets Python go on writing
-        made = lower(graph, target, threads, lambda t: pieces.append(pool.submit(build, t, target)))
+
+        def ready(text: str, kernels: bool) -> None:
+            level, codegen = (2, 2) if kernels else (1, 0)
+            pieces.append(pool.submit(build, text, target, level, codegen))
+
+        made = lower(graph, target, threads, ready)
         codes = [piece.result() for piece in pieces]
     facts = {
         "arena": made.schedule.arena_size, "sizes": [len(c) for c in codes],

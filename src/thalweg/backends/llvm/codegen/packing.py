@@ -9,8 +9,8 @@ from llvmlite import ir
 from thalweg.backends.llvm.codegen.contraction import left_at_most
 from thalweg.backends.llvm.codegen.emitter import Emitter, Share, counted, lane_mask
 from thalweg.backends.llvm.codegen.loop_kernel import outer_position
-from thalweg.backends.llvm.codegen.machine import I32, I64, memory_type
-from thalweg.backends.llvm.codegen.tiles import masked_load
+from thalweg.backends.llvm.codegen.machine import I32, I64, POINTER, memory_type
+from thalweg.backends.llvm.codegen.tiles import Tiles, masked_load
 from thalweg.backends.llvm.loops import Axis, Buffer, Plan
 from thalweg.graph.dtype import DType
 
@@ -18,7 +18,7 @@ BLOCK = 16  # side of the square that is transposed in registers
 
 
 def emit_pack(
-    emitter: Emitter, plan: Plan, dtype: DType, share: Share, packed: Buffer
+    emitter: Emitter, plan: Plan, dtype: DType, tiles: Tiles, share: Share, packed: Buffer
 ) -> None:
     """Copy B into panels [outer][panel][tap][k][column], with zeros beyond its last column."""
     b = emitter.builder
@@ -40,12 +40,12 @@ def emit_pack(
             emitter.pointers(packed), [b.mul(number, I64(plan.panel_size))], source_etype=kind
         )
         columns = left_at_most(b, plan.n.size, b.mul(panel, I64(plan.width)), plan.width)
-        _pack_taps(emitter, plan, kind, origin, target, columns, plan.all_taps)
+        _pack_taps(emitter, plan, kind, origin, target, columns, plan.all_taps, tiles)
 
 
 def _pack_taps(
     emitter: Emitter, plan: Plan, kind: ir.Type, origin: ir.Value, target: ir.Value,
-    columns: ir.Value, taps: list[Axis],
+    columns: ir.Value, taps: list[Axis], tiles: Tiles,
 ) -> None:  # fmt: skip
     b = emitter.builder
     if taps:
@@ -53,10 +53,10 @@ def _pack_taps(
         with counted(b, I64(0), I64(taps[0].size), 1, "tap") as t:
             o = b.gep(origin, [b.mul(t, I64(taps[0].b))], source_etype=kind)
             g = b.gep(target, [b.mul(t, I64(inner))], source_etype=kind)
-            _pack_taps(emitter, plan, kind, o, g, columns, taps[1:])
+            _pack_taps(emitter, plan, kind, o, g, columns, taps[1:], tiles)
         return
     if plan.k.b == 1 and kind == ir.FloatType() and plan.lanes == BLOCK:
-        _pack_transposed(b, plan, kind, origin, target, columns)
+        _pack_transposed(b, plan, kind, origin, target, columns, tiles)
         return
     if plan.n.b == 1:
         _pack_rows(b, plan, kind, origin, target, columns)
@@ -101,31 +101,47 @@ def _pack_plain(
 
 def _pack_transposed(
     b: ir.IRBuilder, plan: Plan, kind: ir.Type, origin: ir.Value, target: ir.Value,
-    columns: ir.Value,
+    columns: ir.Value, tiles: Tiles,
 ) -> None:  # fmt: skip
     """Copy squares of 16 by 16, transposed in registers; the rest element by element."""
     whole_k = plan.k.size - plan.k.size % BLOCK
-    vector = ir.VectorType(kind, BLOCK)
     if whole_k:
+        square = tiles.shared("transpose", [POINTER, POINTER, I64, I64, I64, I64], _emit_transpose)
         with counted(b, I64(0), I64(plan.width), BLOCK, "c") as c:
-            complete = b.icmp_signed("<=", b.add(c, I64(BLOCK)), columns)
-            with counted(b, I64(0), I64(whole_k), BLOCK, "k") as k:
-                rows = []
-                for i in range(BLOCK):  # beyond the last column the first is read, then zeroed
-                    column = b.add(c, I64(i))
-                    inside = b.icmp_signed("<", column, columns)
-                    safe = b.select(b.or_(complete, inside), column, I64(0))
-                    place = b.add(b.mul(safe, I64(plan.n.b)), k)
-                    loaded = b.load(
-                        b.gep(origin, [place], source_etype=kind), align=4, typ=vector
-                    )
-                    zero = ir.Constant(vector, [0.0] * BLOCK)
-                    rows.append(b.select(b.or_(complete, inside), loaded, zero))
-                for i, row in enumerate(transposed(b, rows)):
-                    put = b.add(b.mul(b.add(k, I64(i)), I64(plan.width)), c)
-                    b.store(row, b.gep(target, [put], source_etype=kind), align=4)
+            source = b.gep(origin, [b.mul(c, I64(plan.n.b))], source_etype=kind)
+            put = b.gep(target, [c], source_etype=kind)
+            left = b.sub(columns, c)
+            b.call(square, [source, put, I64(plan.n.b), I64(plan.width), left, I64(whole_k)])
     if whole_k < plan.k.size:
         _pack_plain(b, plan, kind, origin, target, columns, I64(whole_k), I64(plan.k.size))
+
+
+def _emit_transpose(function: ir.Function) -> None:
+    """Write ``void transpose(source, target, i64 step, i64 width, i64 columns, i64 depth)``.
+
+    Row c of the source, ``step`` further, becomes column c of the target, whose rows are ``width``
+    long; there are 16, and those beyond ``columns`` are zeros. One function does for all shapes:
+    it holds a square in registers, and takes LLVM longer than most kernels.
+    """
+    source, target, step, width, columns, depth = function.args
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    kind = ir.FloatType()
+    vector = ir.VectorType(kind, BLOCK)
+    zero = ir.Constant(vector, [0.0] * BLOCK)
+    places = []
+    for i in range(BLOCK):  # beyond the last column the first is read, then zeroed
+        inside = b.icmp_signed("<", I64(i), columns)
+        far = b.select(inside, b.mul(step, I64(i)), I64(0))
+        places.append((b.gep(source, [far], source_etype=kind), inside))
+    with counted(b, I64(0), depth, BLOCK, "k") as k:
+        rows = []
+        for start, inside in places:
+            loaded = b.load(b.gep(start, [k], source_etype=kind), align=4, typ=vector)
+            rows.append(b.select(inside, loaded, zero))
+        for i, row in enumerate(transposed(b, rows)):
+            put = b.mul(b.add(k, I64(i)), width)
+            b.store(row, b.gep(target, [put], source_etype=kind), align=4)
+    b.ret_void()
 
 
 def transposed(b: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:

@@ -26,7 +26,8 @@ PER_INPUT, PER_OUTPUT = 4, 2
 VOID = ir.VoidType()
 
 
-Ready = Callable[[str], object]
+Ready = Callable[[str, bool], object]
+MANY = 64  # kernels; calls of fewer are compiled well in little time
 PIECE = 1 << 19  # characters of IR that are compiled at one time
 
 
@@ -41,8 +42,9 @@ class Program:
 class ProgramWriter:
     """Writes the LLVM module of a schedule.
 
-    With ``ready`` the IR of a large program is given away in pieces, modules that call each other,
-    so that the first ones are compiled while the others are written.
+    With ``ready`` the IR is given away in pieces, modules that call each other, so that the first
+    ones are compiled while the others are written. What calls many kernels is a piece of its own,
+    and is told from the others: it takes little of the time of a step, and much of LLVM's.
     """
 
     def __init__(
@@ -65,10 +67,13 @@ class ProgramWriter:
     def write(self) -> Program:
         """Return the module with its kernels and the function ``run``."""
         self._functions(self.schedule)
+        many = len(self.functions) > MANY
+        if self.ready is not None and many:
+            self._next_piece()
         self._run()
         text = str(self.module)
         if self.ready is not None:
-            self.ready(text)
+            self.ready(text, not many)
         return Program(text, {k: f.name for k, (f, _) in self.functions.items()})
 
     def _new_module(self) -> ir.Module:
@@ -79,7 +84,7 @@ class ProgramWriter:
     def _next_piece(self) -> None:
         """Give this module away and begin another one."""
         assert self.ready is not None
-        self.ready(str(self.module))
+        self.ready(str(self.module), True)
         self.module = self.tiles.module = self._new_module()
         self.length = 0
 
@@ -134,7 +139,7 @@ class ProgramWriter:
         if step.packs:
             assert step.plan is not None
             assert step.packed is not None
-            emit_pack(emitter, step.plan, step.packed.dtype, share, step.packed)
+            emit_pack(emitter, step.plan, step.packed.dtype, self.tiles, share, step.packed)
         elif kernel.kind == "contraction":
             assert step.plan is not None
             emit_contraction(

@@ -51,6 +51,18 @@ class Tiles:
             self._made[key] = self._make(plan, dtype, rows, vectors, masked, step, depth)
         return known_here(self.module, self._made[key])
 
+    def shared(
+        self, name: str, types: list[ir.Type], emit: Callable[[ir.Function], None]
+    ) -> ir.Function:
+        """Return a function that ``emit`` writes when it is wanted for the first time."""
+        if name not in self._made:
+            kind = ir.FunctionType(ir.VoidType(), types)
+            function = self._made[name] = ir.Function(self.module, kind, name)
+            for attribute in ("noinline", "nounwind"):
+                function.attributes.add(attribute)
+            emit(function)
+        return known_here(self.module, self._made[name])
+
     @staticmethod
     def counted_tap(plan: Plan) -> int | None:
         """Return the tap whose count the caller gives, since some of its terms are zeros."""

@@ -21,6 +21,7 @@ _LENGTH = 8
 _SUFFIX = ".code"
 # A temporary file older than this belongs to a process that died.
 _STALE_SECONDS = 3600.0
+_TRIM_SECONDS = 3600.0
 # Counting the folder takes a millisecond per hundred entries, so not at every store.
 _STORES_PER_TRIM = 64
 
@@ -73,8 +74,24 @@ def store(key: str, object_code: bytes, meta: dict[str, Any]) -> None:
         return
     global _stores
     _stores += 1
-    if _stores % _STORES_PER_TRIM == 1:
+    if _stores % _STORES_PER_TRIM == 0 or (_stores == 1 and not _trimmed_lately()):
         trim()
+
+
+def _trimmed_lately() -> bool:
+    """Return whether a process has looked through all entries within the hour.
+
+    Every process stores a first program, and there may be thousands of entries.
+    """
+    mark = _folder() / "trimmed"
+    try:
+        if time.time() - mark.stat().st_mtime < _TRIM_SECONDS:
+            return True
+    except OSError:
+        pass  # there is no mark yet
+    with contextlib.suppress(OSError):
+        mark.touch()
+    return False
 
 
 def trim(bound: int | None = None) -> None:
