@@ -1,6 +1,6 @@
 """Compare ``thalweg train`` without further options with scikit-learn, on the same rows.
 
-Usage: python benchmarks/accuracy.py [NAME ...] [--seeds 5] [--data FOLDER]
+Usage: python benchmarks/accuracy.py [NAME ...] [--seeds 5] [--data FOLDER] [--without boosting]
 
 For each data set and seed, ``thalweg.tasks`` splits the rows, trains and measures; scikit-learn's
 models get the training and the validation rows and are measured on the same test rows. Prints mean
@@ -141,7 +141,9 @@ def judges(task: str, kind: str, x: Any) -> dict[str, Callable[[], Any]]:
     return made
 
 
-def one(name: str, data: Path, room: Path, seed: int) -> tuple[str, dict[str, float]]:
+def one(
+    name: str, data: Path, room: Path, seed: int, without: list[str]
+) -> tuple[str, dict[str, float]]:
     """Return the name of the figure, and its value for each model, for one seed."""
     settings = Settings.of(SETS[name][1] | {"seed": seed})
     source = source_of(name, data, room)
@@ -167,6 +169,8 @@ def one(name: str, data: Path, room: Path, seed: int) -> tuple[str, dict[str, fl
     if task.kind == "numbers":
         y, truth = task.numbers(y)[:, 0], task.numbers(truth)
     for kind, make in judges(task.name, task.kind, x).items():
+        if kind in without:
+            continue
         model = make().fit(x, y)
         if task.kind == "classes":
             shares = np.zeros((len(truth), len(task.classes)))
@@ -183,13 +187,15 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--data", type=Path, default=HERE)
+    parser.add_argument("--without", nargs="*", default=[], help="judges that take too long")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     print("| data | figure | thalweg | scikit-learn's MLP | boosting | linear | naive | seconds |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as place:
         for name in options.names or SETS:
-            runs = [one(name, options.data, Path(place), seed) for seed in range(options.seeds)]
+            runs = [one(name, options.data, Path(place), seed, options.without)
+                    for seed in range(options.seeds)]  # fmt: skip
             told = {key: [found.get(key) for _, found in runs] for key in runs[0][1]}
             cells = []
             for key in ("thalweg", "MLP", "boosting", "linear", "naive"):

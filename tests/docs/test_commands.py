@@ -13,10 +13,13 @@ from typer.testing import CliRunner
 
 from thalweg.app.cli.commands import app
 
-DOCS = Path(__file__).parents[2] / "docs"
-BLOCK = re.compile(r"```(?P<kind>python|console)\n(?P<body>.*?)```", re.DOTALL)
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(
+    r"(?P<mark><!-- not run -->\n)?```(?P<kind>python|console)\n(?P<body>.*?)```", re.DOTALL
+)
 NUMBER = re.compile(r"-?\d[\d,.]*")
-FILES = [path for path in sorted(DOCS.glob("*.md")) if "```console\n$ thalweg" in path.read_text()]
+PATHS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FILES = [path for path in PATHS if "```console\n$ thalweg" in path.read_text(encoding="utf-8")]
 
 
 def commands(body: str) -> list[tuple[str, list[str]]]:
@@ -51,6 +54,8 @@ def test_commands_print_what_is_shown(path: Path, tmp_path: Path) -> None:
     names: dict[str, object] = {}
     with contextlib.chdir(tmp_path):
         for block in BLOCK.finditer(path.read_text(encoding="utf-8")):
+            if block["mark"]:
+                continue
             if block["kind"] == "python":
                 exec(compile(block["body"], str(path), "exec"), names)
                 continue

@@ -142,6 +142,20 @@ def test_verdicts_of_curves(kind: str, loss: list[float], held: list[float]) -> 
     assert bool(verdict.tries) == (kind != "fitting")
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_validation_that_only_wavers_does_not_overfit(seed: int) -> None:
+    """The least of many noisy epochs lies below the rest, and the last one above, by chance."""
+    epochs = np.arange(60)
+    wavers = 0.0022 * np.random.default_rng(seed).normal(size=60)
+    held = 0.022 + 0.05 * 0.5**epochs + np.abs(wavers)
+    losses = 0.04 + 0.6 * 0.8**epochs
+    metrics = {"loss": losses.tolist(), "validation_loss": held.tolist()}
+    assert History(metrics).verdict().kind == "fitting"
+    rising = held + 0.0004 * np.maximum(epochs - 20, 0)
+    metrics["validation_loss"] = rising.tolist()
+    assert History(metrics).verdict().kind == "overfitting"
+
+
 def test_a_loss_that_is_nearly_nothing_may_waver() -> None:
     """A network that has learned all rows does not diverge because 0.002 became 0.005."""
     losses = [0.96, 0.2, 0.02, 0.002, 0.005]

@@ -32,7 +32,7 @@ DATE_FORMATS: Final = (
     *(f"{day}{clock}" for day in ("%d-%m-%Y", "%m-%d-%Y") for clock in ("", *_CLOCKS)),
     *_NAMED,
 )  # fmt: skip
-_FIRST_YEAR: Final = 1000  # "01.02.24" is not of the year 24
+_FIRST_YEAR: Final = 1000
 
 
 def read_dates(series: Any, form: str) -> Any:
@@ -61,7 +61,10 @@ def read_dates(series: Any, form: str) -> Any:
         made = series.str.to_datetime(form, strict=False, exact=True, time_unit="us")
         if "%z" in form:
             made = made.dt.replace_time_zone(None)  # it is of UTC
-    return made if "%y" in form else made.set(made.dt.year() < _FIRST_YEAR, None)
+    if "%y" in form:
+        return made
+    early = made.dt.year() < _FIRST_YEAR  # "01.02.24" is not of the year 24, "1.1.0024" is
+    return made.set(early & ~series.str.contains(r"\b0\d{3}\b"), None)
 
 
 def disagreeing(found: Sequence[tuple[str, Any]]) -> tuple[str, ...]:

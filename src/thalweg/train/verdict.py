@@ -12,6 +12,8 @@ __all__ = ["SETTLED", "VALIDATION", "Verdict", "judge"]
 
 VALIDATION: Final = "validation_"  # what the names of metrics on the validation set begin with
 _WORSE: Final = 0.05  # share by which the validation loss must rise above its least to count
+_LAST: Final = 3  # epochs whose mean is compared with the best one
+_SURE: Final = 3.0  # times its noise that the validation loss must rise to count
 _APART: Final = 0.25  # gap between the losses, as a share of the validation loss, that counts
 SETTLED: Final = 0.1  # share of the first loss below which a loss only wavers, and does not diverge
 _FALLING: Final = 0.02  # share by which a loss that still falls gets smaller in an epoch
@@ -113,8 +115,8 @@ def _compared(losses: Any, held: Any) -> tuple[str, str, int | None, float | Non
     gap = float(held[-1]) - now
     # Where nearly nothing is left of the first loss, a part of that little is nothing.
     size = max(abs(float(held[best])), SETTLED * SETTLED * abs(float(held[0])), 1e-12)
-    rise = (float(held[-1]) - float(held[best])) / size
-    if rise > _WORSE and losses[-1] < losses[best]:
+    rise = float(held[max(best, len(held) - _LAST) :].mean()) - float(held[best])
+    if rise > max(_WORSE * size, _SURE * _noise(held)) and losses[-1] < losses[best]:
         return (
             "overfitting",
             f"since epoch {best + 1} the validation loss rose from {held[best]:.4g} to "
@@ -144,6 +146,15 @@ def _compared(losses: Any, held: Any) -> tuple[str, str, int | None, float | Non
         f"training loss {losses[-1]:.4g} and validation loss {held[-1]:.4g} are near each other "
         "and stand still", None, gap,
     )  # fmt: skip
+
+
+def _noise(values: Any) -> float:
+    """Return by how much a curve wavers from epoch to epoch, whatever its course.
+
+    Second differences of white noise have sqrt(6) times its deviation, those of a line are 0.
+    """
+    bends = np.diff(values[len(values) // 3 :], 2)  # the first epochs fall steeply
+    return 1.4826 * float(np.median(np.abs(bends))) / 6**0.5 if len(bends) > 2 else 0.0
 
 
 def _falls(values: Any) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from thalweg.app.advice import TRIES
 from thalweg.app.cli.options import advice_in_flags, shown, warnings_told
 from thalweg.app.cli.reporting import INTERRUPTED, fail, say
 from thalweg.app.report import write_report
@@ -88,7 +89,14 @@ def figure_lines(results: Mapping[str, Any]) -> list[str]:
 def _tell(made: Trained, folder: Path, quiet: bool) -> None:
     if not quiet:
         history = made.history
-        say(f"trained {len(history)} epochs, the best is {history.best_epoch}; {history.verdict()}")
+        kept = ", which was kept" if history.restored else ""
+        verdict = history.verdict()
+        say(f"trained {len(history)} epochs, the best is {history.best_epoch}{kept}")
+        say(f"{verdict.kind}: {verdict.text}")
+        for text in verdict.findings:
+            say(f"noticed: {text}")
+        for text in TRIES.get(verdict.kind, ()):
+            say(f"try: {text}")
         rows = made.results["rows"]["test"]
         say(f"on {rows:,} rows that were never trained on (95 % of bootstrap samples):")
     for line in figure_lines(made.results):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from thalweg.app.advice import TRIES
 from thalweg.app.report.axes import finite
 from thalweg.app.report.charts import interval_mark, line_chart
 from thalweg.app.report.facts import Facts
@@ -14,23 +15,6 @@ __all__ = ["figures_section", "learning_section"]
 
 _MOST: Final = 50  # targets listed
 # What helps, said with the flags of ``thalweg train``, for those who write no Python.
-_TRIES: Final[dict[str, tuple[str, ...]]] = {
-    "overfitting": (
-        "more rows, if there are any",
-        "a larger --dropout, such as 0.3",
-        "a larger --set weight_decay, such as 0.1",
-        "a smaller network (--hidden 64)",
-    ),
-    "underfitting": (
-        "a larger network (--hidden 256,256), or further columns",
-        "another --learning-rate, three times larger or smaller",
-        "a smaller --dropout",
-    ),
-    "diverging": ("a smaller --learning-rate, a third of the one that was used",),
-    "still learning": ("more --epochs", "a larger --learning-rate, twice the one that was used"),
-}
-
-
 def figures_section(facts: Facts) -> Markup:
     """Return a table of the figures on the test rows, each with interval and naive figure."""
     rows = []
@@ -158,7 +142,7 @@ def _verdict(facts: Facts, count: int, best: int | None) -> Markup:
     if noticed:
         parts += [element("h4", "Noticed on the way"),
                   element("ul", *[element("li", cut(n, 300)) for n in noticed[:8]])]  # fmt: skip
-    tries = _TRIES.get(kind, ())
+    tries = TRIES.get(kind, ())
     if tries:
         parts += [element("h4", "What to try"), element("ul", *[element("li", t) for t in tries])]
     return element("div", *parts)
