@@ -45,6 +45,17 @@ def prepared(source: Path, **settings: Any) -> Any:
     return ImagesTask(Settings.of(settings)).prepare(source)
 
 
+def test_a_folder_around_the_folder_is_looked_through(tmp_path: Path) -> None:
+    folder_of(tmp_path / "outer" / "unpacked" / "colours", 6)
+    (tmp_path / "outer" / "__MACOSX").mkdir()
+    (tmp_path / "outer" / ".DS_Store").write_bytes(b"x")
+    said: list[str] = []
+    made = train(tmp_path / "outer", Settings(epochs=1), tmp_path / "run", tell=said.append)
+    assert made.results["task"] == "images"
+    assert set(made.results["classes"]) == set(COLOURS)
+    assert any(line.startswith("source") and "colours" in line for line in said)
+
+
 # --- from a folder to predictions ---------------------------------------------------------
 
 

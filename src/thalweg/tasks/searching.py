@@ -12,7 +12,7 @@ from typing import Any, Final
 from thalweg.errors import ArgumentError, NumericsError, where
 from thalweg.tasks.folder import RunFolder
 from thalweg.tasks.settings import Settings
-from thalweg.tasks.task import recognise
+from thalweg.tasks.task import recognise, unwrapped
 from thalweg.tasks.training import new_trainer
 from thalweg.train import Events
 
@@ -46,6 +46,7 @@ def search(
         )
     import optuna
 
+    source = unwrapped(source)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     place = RunFolder.new(folder)
     study = optuna.create_study(

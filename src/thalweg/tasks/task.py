@@ -14,7 +14,7 @@ from thalweg.errors import ArgumentError, DataError, nearest, where
 from thalweg.nn import Module
 from thalweg.tasks.settings import Settings
 
-__all__ = ["TASKS", "Problem", "Rows", "Task"]
+__all__ = ["TASKS", "Problem", "Rows", "Task", "unwrapped"]
 
 Array = np.ndarray[Any, Any]
 Kind = Literal["classes", "numbers", "tokens"]
@@ -192,6 +192,29 @@ class Task(ABC):
 
 
 TASKS: dict[str, type[Task]] = {}
+
+
+def unwrapped(source: Path) -> Path:
+    """Return what a folder that holds one folder and nothing else is about: the inner one.
+
+    Archives are often unpacked so. Hidden entries and those that begin with ``_`` do not count.
+
+    >>> import tempfile
+    >>> outer = Path(tempfile.mkdtemp())
+    >>> (outer / "photos" / "cat").mkdir(parents=True)
+    >>> (outer / "photos" / "dog").mkdir()
+    >>> unwrapped(outer).name
+    'photos'
+    """
+    while source.is_dir():
+        try:
+            held = [entry for entry in source.iterdir() if entry.name[0] not in "._"]
+        except OSError:
+            break  # the task says what is wrong with it
+        if len(held) != 1 or not held[0].is_dir():
+            break
+        source = held[0]
+    return source
 
 
 def recognise(source: Path, settings: Settings) -> tuple[Task, str]:

@@ -20,7 +20,7 @@ from thalweg.tasks.appraisal import appraise
 from thalweg.tasks.folder import RunFolder
 from thalweg.tasks.run import Run
 from thalweg.tasks.settings import Settings
-from thalweg.tasks.task import Problem, Rows, Task, recognise
+from thalweg.tasks.task import Problem, Rows, Task, recognise, unwrapped
 from thalweg.train import Events, History, JSONLinesLog, Trainer
 
 __all__ = ["Trained", "new_trainer", "train"]
@@ -82,6 +82,9 @@ def train(
         raise DataError(f"{str(source)!r} does not exist; check its path. {where()}")
     began = time.monotonic()
     place = _new_folder(folder, resume)
+    if (inner := unwrapped(source)) != source:
+        tell(f"source  {inner}: {source} holds nothing else")
+        source = inner
     task, reason = recognise(source, settings)
     tell(f"task    {task.name}: {reason}")
     task.scratch = place.cleared()

@@ -188,7 +188,7 @@ class Application:
             raise Refusal(
                 415, f"the body is of type {told[:100]!r}; wanted application/json{others}{more}"
             )
-        if not all(files):
+        if not all(files) and "text/plain" not in reader.files:
             raise Refusal(422, "the file is empty, it has no bytes")
         return [reader.open(raw) for raw in files]
 

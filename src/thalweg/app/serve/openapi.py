@@ -75,7 +75,7 @@ _HEALTH: Final = {
 def _predict(reader: Reader, limits: Limits, token: bool) -> dict[str, Any]:
     sample = {"$ref": "#/components/schemas/Sample"}
     # No maxItems: too many are answered by 413, as too many bytes are, and not by 422.
-    many = {"type": "array", "minItems": 1, "items": sample}
+    many = {"type": "array", "minItems": reader.fewest, "items": sample}
     example = reader.example()
     forms = [_only(reader.many, many)]
     examples = {"several": {"value": {reader.many: example if reader.whole else [example] * 2}}}

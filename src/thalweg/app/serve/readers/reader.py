@@ -27,8 +27,8 @@ class Reader(ABC):
     ``many``, ``one``: the keys of a JSON body for a list of samples and for one. ``files``: media
     types of a body that is one sample. ``whole``: whether the list in a request is one sample, and
     its prediction a list; there is no ``one`` then. ``even``: whether as many samples take as long
-    each time. ``model``, ``transform``: what runs. ``parse`` and ``open`` run in the event loop and
-    must be quick; ``predict`` runs in the worker.
+    each time. ``fewest``: samples of a request. ``model``, ``transform``: what runs. ``parse`` and
+    ``open`` run in the event loop and must be quick; ``predict`` runs in the worker.
     """
 
     many: ClassVar[str]
@@ -36,6 +36,7 @@ class Reader(ABC):
     files: ClassVar[tuple[str, ...]] = ()
     whole: ClassVar[bool] = False
     even: ClassVar[bool] = True
+    fewest: int = 1
     model: Module
     transform: Any = None
 

@@ -29,6 +29,7 @@ class SeriesReader(TablesReader):
         TaskReader.__init__(self, run)
         task: Any = run.task
         self.learned = task.learned
+        self.fewest = int(task.learned.length)
         self._take(task.learned.layout.schema, set())
 
     def example(self) -> Any:
