@@ -297,7 +297,7 @@ class PiecewiseLinear(_Number):
         return len(self.arrays["edges"]) - 1
 
     def _learn_scale(self, numbers: Array) -> None:
-        edges = np.unique(np.quantile(numbers, np.linspace(0, 1, self.settings["bins"] + 1)))
+        edges = _edges(numbers, self.settings["bins"])
         self.arrays["edges"] = edges if len(edges) > 1 else edges[0] + np.array([0.0, 1.0])
 
     def _width(self) -> int:
@@ -312,6 +312,25 @@ class PiecewiseLinear(_Number):
         made[:, 1:] = np.maximum(made[:, 1:], 0)
         made[:, :-1] = np.minimum(made[:, :-1], 1)
         return np.asarray(made)
+
+
+def _edges(numbers: Array, bins: int) -> Array:
+    """Return the edges of bins of about equally many numbers.
+
+    Where half of the bins are taken by numbers that each fill more than one, such as the 0 of what
+    most do not have, these are edges, and the bins are left to the other numbers.
+
+    >>> _edges(np.array([0.0] * 96 + [1, 2, 3, 4]), 4).tolist()
+    [0.0, 1.0, 2.0, 3.0, 4.0]
+    """
+    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, bins + 1)))
+    values, counts = np.unique(numbers, return_counts=True)
+    often = values[counts > len(numbers) / bins]
+    rest = numbers[~np.isin(numbers, often)]
+    if len(edges) - 1 > bins / 2 or not len(rest):
+        return edges
+    shares = np.linspace(0, 1, max(2, bins + 1 - len(often)))
+    return np.unique(np.concatenate([often, np.quantile(rest, shares)]))
 
 
 class Periodic(Standardise):
