@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from thalweg.app.serve.readers.tables import _dates, _pattern
+from thalweg.app.serve.readers.tables import _dates
 from thalweg.data import read_table
-from thalweg.data.date_formats import DATE_FORMATS
+from thalweg.data.date_formats import DATE_FORMATS, date_pattern
 from thalweg.data.features import Values
 from thalweg.data.features.dates import parse_dates
 from thalweg.errors import DataError
@@ -38,7 +38,7 @@ def test_every_format_is_read_alike_everywhere(form: str, tmp_path: Path) -> Non
     np.testing.assert_array_equal(table.column("day"), wanted)
     found, _ = parse_dates(Values("day", np.array(words, object), str))
     np.testing.assert_array_equal(found, wanted)
-    read, pattern = _dates(form), re.compile(_pattern(form))
+    read, pattern = _dates(form), re.compile(date_pattern(form))
     for word, date in zip(words, wanted, strict=True):
         assert pattern.fullmatch(word), word
         assert np.datetime64(read(word), "us") == date
@@ -70,6 +70,41 @@ def test_days_that_may_be_months_are_not_guessed(word: str, tmp_path: Path) -> N
 def test_impossible_days_are_no_dates() -> None:
     given = {"%d.%m.%Y": "31.11.2024", "%d %b %Y": "30 Feb 2024", "%m/%d/%Y": "0/5/2024"}
     for form, word in given.items():
-        assert not re.fullmatch(_pattern(form), word)
+        assert not re.fullmatch(date_pattern(form), word)
     table = read_table({"day": np.array(["31.11.2024", "1.1.2024"], object)})
     assert table.kinds["day"] == "category"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["1.2.3", "1.3.1", "2.1.4", "3.12.9"],
+        ["12/25/9", "1/31/8"],
+        ["SEP1234", "MAR5678"],
+        ["1234-10", "5678-01", "9999-12"],
+        ["10.01.0123", "11.02.0456"],
+        ["12-10-5551", "11-09-5552"],
+        ["1/2", "3/4"],
+        ["12:30", "13:45"],
+    ],
+)
+def test_what_only_looks_like_dates_is_none(words: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("code\n" + "\n".join(words) + "\n")
+    assert read_table(path).kinds["code"] == "category"
+
+
+def test_short_years_fractions_and_zones_are_read_alike() -> None:
+    for form, words, first in (
+        ("%d/%m/%y", ["31/12/69", "31/12/68"], "1969-12-31"),
+        ("%Y-%m-%d %H:%M:%S.%f", ["2024-01-05 12:00:00", "2024-01-05 12:00:00.1234567"],
+         "2024-01-05T12:00:00"),
+        ("%Y-%m-%dT%H:%M:%S%z", ["2024-01-05T12:00:00Z", "2024-01-05T12:00:00+02:00"],
+         "2024-01-05T12:00:00"),
+    ):  # fmt: skip
+        table = read_table({"day": np.array(words, object)}, dates={"day": form})
+        found, _ = parse_dates(Values("day", np.array(words, object), str), form)
+        np.testing.assert_array_equal(table.column("day"), found)
+        assert found[0] == np.datetime64(first)
+    with pytest.raises(DataError, match="is no date"):
+        parse_dates(Values("x", np.array(["9999-12-31T23:30:00-02:00"], object), str))

@@ -122,6 +122,59 @@ def test_faults_are_told_by_their_line(line: bytes, message: str, tmp_path: Path
         list(TableBlocks(path, size=500).tables(schema))
 
 
+def test_rows_of_nothing_are_rows_in_blocks_too(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("a\tb\n" + "1\tx\n" * 20 + "\t\n" * 300 + "3\tz\n" * 5)
+    whole = read_table(path)
+    same(whole, list(TableBlocks(path, size=200).tables(whole.schema)))
+
+
+def test_a_ragged_line_that_begins_a_block_is_the_one_that_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,c\n" + "1,2,3\n" * 9 + "1,2\n" + "1,2,3\n" * 20)
+    schema = {name: {"kind": "number"} for name in "abc"}
+    with pytest.raises(DataError, match="line 11 has 2 fields, the first line has 3"):
+        list(TableBlocks(path, size=60).tables(schema))
+
+
+def test_long_fields_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1," + "x" * 200_000 + '\n2,"y"\n')
+    assert len(read_table(path).column("b")[0]) == 200_000
+
+
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_whole_numbers_are_one_category_in_every_block(form: str, tmp_path: Path) -> None:
+    path = tmp_path / f"t.{form}"
+    frame = pl.DataFrame({"rate": [1.0, 2.0] * 200 + [1.5, 2.0] * 200})
+    getattr(frame, "write_ndjson" if form == "jsonl" else "write_parquet")(path)
+    parts = TableBlocks(path, size=400).tables({"rate": {"kind": "category"}})
+    assert {word for part in parts for word in part.column("rate")} == {"1", "2", "1.5"}
+
+
+def test_lines_of_json_may_leave_out_a_column_but_not_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    rows = [{"a": i} | ({"b": i} if i > 60 else {}) for i in range(100)]
+    path.write_text("\n\n".join(map(json.dumps, rows)) + "\n")
+    schema = {name: {"kind": "number"} for name in "abc"}
+    parts = list(TableBlocks(path, size=100).tables(schema))
+    assert all(part.names == ("a", "b") for part in parts)
+    assert lines_of(parts[-1])[-1].endswith("line 199")
+    assert lines_of(read_table(path)) == [line for part in parts for line in lines_of(part)]
+
+
+def test_other_columns_are_left_out_whatever_they_hold(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,id\n" + "1,7\n" * 30 + "2,\n" * 60 + "3,A7\n" * 2)
+    like = {"a": {"kind": "number"}}
+    parts = list(TableBlocks(path, size=60).tables(like, only_like=True))
+    assert len(parts) > 3
+    assert {(part.names, part.left_out) for part in parts} == {(("a",), ("id",))}
+    assert read_table(path, like=like, only_like=True).left_out == ("id",)
+    with pytest.raises(DataError, match="no column but 'id'"):
+        read_table({"id": [1]}, like=like, only_like=True)
+
+
 def test_a_quote_that_is_never_closed_is_told(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("x,y\n" + "1,a\n" * 50 + '1,"a\n' + "1,a\n" * 5000)
@@ -138,7 +191,9 @@ def test_only_large_files_are_read_in_blocks(
     assert not is_large_table(path)
     monkeypatch.setattr("thalweg.data.table_blocks.LARGE", 100)
     assert is_large_table(path)
-    assert not is_large_table(path, "UTF_16")
+    for encoding in ("UTF_16", "utf16", "u32", "cp037", "none"):
+        assert not is_large_table(path, encoding)
+    assert is_large_table(path, "cp1252")
     assert not is_large_table(tmp_path)
 
 

@@ -76,6 +76,15 @@ def test_columns_that_were_left_out_may_be_there_later(trained: Trained, tmp_pat
         assert len(run.predict(source)["prediction"]) == 160
 
 
+def test_a_column_that_cannot_be_read_is_not_needed_later(tmp_path: Path) -> None:
+    source = write(tmp_path / "t.csv", {
+        "id": lambda i: f"A{i}" if i == 37 else i, "x": lambda i: i % 7,
+        "answer": lambda i: "yes" if i % 7 > 3 else "no",
+    }, 200)  # fmt: skip
+    run = run_of(source, tmp_path / "run", drop=("id",)).run
+    assert len(run.predict(source)["prediction"]) == 200
+
+
 @pytest.mark.parametrize("targets", [["y"], ["y", "z"]])
 def test_numbers_come_back_in_their_own_unit(targets: list[str], tmp_path: Path) -> None:
     rng = np.random.default_rng(1)

@@ -132,6 +132,9 @@ def test_overfitting_is_seen_with_its_epoch() -> None:
         ("unknown", [2.0, 1.0, 0.5, 0.3], []),
         ("unknown", [2.0, 1.0], [2.0, 1.0]),
         ("unknown", [], []),
+        ("diverging", [1.0, 0.5, float("nan")], [1.0, 0.5, 0.4]),
+        ("diverging", [float("inf")] * 3, [1.0] * 3),
+        ("unknown", [1.0, 0.5, 0.4], [1.0, 0.5, float("nan")]),
     ],
 )
 def test_verdicts_of_curves(kind: str, loss: list[float], held: list[float]) -> None:

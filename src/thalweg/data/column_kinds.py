@@ -183,9 +183,11 @@ def _typed_number(
     import polars as pl
 
     if kind in ("category", "text"):
-        if series.dtype.is_float() and (series.is_null() | (series % 1 == 0)).all():
-            series = series.cast(pl.Int64)  # 1.0 is the word "1": a frame with gaps makes floats
-        return Column(kind, "as you said", _words(series.cast(pl.String)))
+        words = series.cast(pl.String)
+        if series.dtype.is_float():  # 1.0 is the word "1": a frame with gaps makes floats
+            whole = (series % 1 == 0) & (series.abs() < 2**63)
+            words = words.zip_with(~whole, series.cast(pl.Int64, strict=False).cast(pl.String))
+        return Column(kind, "as you said", _words(words))
     if kind == "date":
         raise DataError(
             f"column {name!r} holds numbers ({series.dtype}), not dates; make dates of them before "
@@ -221,9 +223,9 @@ def _dates(
         return None
     fitting = []
     for form in formats:
-        if not wanted and read_dates(sample, form).null_count():
+        if not wanted and read_dates(sample, form, inferred=True).null_count():
             continue
-        dates = read_dates(series, form)
+        dates = read_dates(series, form, inferred=not wanted)
         if len(dates) - dates.null_count() == present:
             fitting.append((form, dates))
     several = disagreeing(fitting)

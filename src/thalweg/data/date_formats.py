@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import calendar
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
-__all__ = ["DATE_FORMATS", "disagreeing", "read_dates"]
+__all__ = ["DATE_FORMATS", "date_pattern", "disagreeing", "read_date", "read_dates"]
 
 _CLOCKS: Final = (" %H:%M", " %H:%M:%S")
 _CLOCKS_12: Final = (" %I:%M %p", " %I:%M:%S %p")
@@ -32,14 +35,96 @@ DATE_FORMATS: Final = (
     *(f"{day}{clock}" for day in ("%d-%m-%Y", "%m-%d-%Y") for clock in ("", *_CLOCKS)),
     *_NAMED,
 )  # fmt: skip
-_FIRST_YEAR: Final = 1000
+
+# What the parts of a format look like; those of days and months depend on each other.
+_PARTS: Final = {
+    "%y": "[0-9]{2}", "%m": "(0?[1-9]|1[0-2])", "%d": "(0?[1-9]|[12][0-9]|3[01])",
+    "%H": "([01]?[0-9]|2[0-3])", "%I": "(0?[1-9]|1[0-2])", "%M": "[0-5][0-9]",
+    "%S": "[0-5][0-9]", ".%f": r"(\.[0-9]{1,9})?", "%p": "([AaPp][Mm])",
+    "%z": r"(Z|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])",
+}  # fmt: skip
+_YEARS: Final = "[12][0-9]{3}"
+_LIKELY: Final = "(1[5-9]|2[01])[0-9]{2}"  # where nobody said that these are dates
+_NAMES: Final[dict[str, list[str]]] = {
+    "%a": list(calendar.day_abbr), "%b": list(calendar.month_abbr[1:]),
+    "%B": list(calendar.month_name[1:]),
+}  # fmt: skip
+# Days with the months that have them; only leap years are left to be told by the calendar.
+_DAYS: Final = (
+    ("(0?[1-9]|[12][0-9])", range(1, 13)), ("30", (1, *range(3, 13))),
+    ("31", (1, 3, 5, 7, 8, 10, 12)),
+)  # fmt: skip
+_TOKENS: Final = re.compile(r"(%d[^%]+%[mbB]|%[mbB][^%]+%d|\.%f|%.)")
+_ISO_DAY: Final = "%Y-%m-%d"
+_PIVOT: Final = 2069  # what 69 is to Polars; to Python, and here, it is 1969
 
 
-def read_dates(series: Any, form: str) -> Any:
+def date_pattern(form: str, years: str = _YEARS) -> str:
+    r"""Return the regular expression of a date's format; ``years``: that of ``%Y``.
+
+    Formats are read leniently by most programs: this leaves out what only looks like a date.
+
+    >>> date_pattern("%H:%M")
+    '^([01]?[0-9]|2[0-3]):[0-5][0-9]$'
+    >>> re.fullmatch(date_pattern("%d.%m.%Y"), "31.11.2024")
+    """
+    known = _PARTS | {"%Y": "[0-9]{4}" if form == _ISO_DAY else years}
+    known |= {token: _any_case(names) for token, names in _NAMES.items()}
+    made = ""
+    for part in _TOKENS.split(form):
+        if len(part) > 3 and part[0] == "%":
+            days = (_in_order(part, day, _months(part, months)) for day, months in _DAYS)
+            made += "(" + "|".join(days) + ")"
+        else:
+            made += known.get(part, re.escape(part))
+    return f"^{made}$"
+
+
+def _months(part: str, months: Iterable[int]) -> str:
+    """Return the expression of some months as a part of a format has them."""
+    for token in ("%b", "%B"):
+        if token in part:
+            return _any_case([_NAMES[token][month - 1] for month in months])
+    return "(" + "|".join(f"0?{m}" if m < 10 else str(m) for m in months) + ")"
+
+
+def _any_case(names: Iterable[str]) -> str:
+    return "(" + "|".join(form for n in names for form in (n, n.lower(), n.upper())) + ")"
+
+
+def _in_order(part: str, day: str, month: str) -> str:
+    """Return the expressions of day and month in the order of a part such as ``%d.%m``."""
+    first, second = (day, month) if part.startswith("%d") else (month, day)
+    return first + re.escape(part[2:-2]) + second
+
+
+def read_date(word: str, form: str) -> datetime | None:
+    """Return the date that a text holds, without zone; None if it holds none of this format.
+
+    Example:
+        >>> read_date("31/12/69", "%d/%m/%y"), read_date("2.7", "%d.%m.%Y")
+        (datetime.datetime(1969, 12, 31, 0, 0), None)
+    """
+    word = word.strip()
+    if not re.fullmatch(date_pattern(form), word):
+        return None
+    if ".%f" in form:  # Python reads six digits, and wants one
+        word = re.sub(r"(\.\d{6})\d+", r"\1", word)
+        if not re.search(r":\d\d\.\d", word):
+            form = form.replace(".%f", "")
+    try:
+        made = datetime.strptime(word, form)
+        return made.astimezone(UTC).replace(tzinfo=None) if made.tzinfo else made
+    except (ValueError, OverflowError):
+        return None
+
+
+def read_dates(series: Any, form: str, inferred: bool = False) -> Any:
     """Return the dates of a Polars series of text, datetime without zone; null where one is none.
 
-    ``form``: as for ``strptime``. Times with a zone become those of UTC. A format without a day
-    means the first of the month.
+    ``form``: as for ``strptime``. ``inferred``: nobody said that these are dates, so that years
+    which nobody means are none. Times with a zone become those of UTC. A format without a day means
+    the first of the month.
 
     Example:
         >>> import polars as pl
@@ -48,23 +133,22 @@ def read_dates(series: Any, form: str) -> Any:
     """
     import polars as pl
 
+    pattern = date_pattern(form, _LIKELY if inferred else _YEARS)
+    series = series.set(~series.str.contains(pattern), None)
     form = form.replace(".%f", "%.f")
     if "%d" not in form:
-        if form == "%Y-%m":  # 1999-1 is more often something else
-            series = pl.select(
-                pl.when(series.str.contains(r"^\d{4}-\d{2}$")).then(series)
-            ).to_series()
         series, form = "01 " + series, f"%d {form}"
+    if "%z" in form:
+        series = series.str.replace(r"Z$", "+00:00")
     if not any(part in form for part in ("%H", "%I")):
         made = series.str.to_date(form, strict=False, exact=True).cast(pl.Datetime("us"))
     else:
         made = series.str.to_datetime(form, strict=False, exact=True, time_unit="us")
         if "%z" in form:
             made = made.dt.replace_time_zone(None)  # it is of UTC
-    if "%y" in form:
+    if "%y" not in form:
         return made
-    early = made.dt.year() < _FIRST_YEAR  # "01.02.24" is not of the year 24, "1.1.0024" is
-    return made.set(early & ~series.str.contains(r"\b0\d{3}\b"), None)
+    return made.zip_with(made.dt.year() != _PIVOT, made.dt.offset_by("-100y"))
 
 
 def disagreeing(found: Sequence[tuple[str, Any]]) -> tuple[str, ...]:

@@ -92,11 +92,12 @@ def parse_delimited(
     """
     text = decoded.lstrip("\r\n")  # names may follow empty lines
     skipped = decoded[: len(decoded) - len(text)].count("\n") + line - 1
-    if not text.strip():
+    if not text.strip(None if line == 1 else "\r\n"):
         raise DataError(f"{path} is empty, it holds no rows; give another file. {where()}")
     used = _separator(path, text, separator)
     has_header = names is None if header is None else header
-    first, starts, filled = _scan(path, text, used, skipped)
+    wanted = len(names) if names is not None and line > 1 else None  # else the first line's
+    first, starts, filled = _scan(path, text, used, skipped, wanted)
     found = tuple(field.strip() for field in first) if has_header else None
     if found is not None and header is None:
         _check_header(path, found)
@@ -127,11 +128,15 @@ def rows_of_fields(found: Delimited) -> tuple[tuple[str, ...], list[list[str]], 
 
 def _records(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the line on which each record starts, from 1 on, and its fields; empty lines too."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    start = 1
-    for fields in reader:
-        yield start, fields
-        start = reader.line_num + 1
+    limit = csv.field_size_limit(_LONGEST)
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        start = 1
+        for fields in reader:
+            yield start, fields
+            start = reader.line_num + 1
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _separator(path: Path, text: str, given: str | None) -> str:
@@ -158,19 +163,23 @@ def _separator(path: Path, text: str, given: str | None) -> str:
     return given
 
 
-def _scan(path: Path, text: str, separator: str, skipped: int) -> tuple[list[str], Array, Array]:
-    """Return the first record, the line of each, and which are not empty; refuse ragged ones."""
-    plain = _scan_plain(text, separator)
+def _scan(
+    path: Path, text: str, separator: str, skipped: int, wanted: int | None
+) -> tuple[list[str], Array, Array]:
+    """Return the first record, the line of each, and which are not empty; refuse ragged ones.
+
+    ``wanted``: fields of a record; None for as many as the first one has.
+    """
+    plain = _scan_plain(text, separator, wanted)
     if plain is not None:
         return plain[0], plain[1] + skipped, plain[2]
-    limit = csv.field_size_limit(_LONGEST)
     lines, filled, first = array("q"), bytearray(), None
     ragged: list[tuple[int, int]] = []
     try:
         for line, fields in _records(text, separator):
             if first is None:
-                first = fields
-            elif fields and len(fields) != len(first):
+                first, wanted = fields, wanted or len(fields)
+            if fields and len(fields) != wanted:
                 ragged.append((line + skipped, len(fields)))
             lines.append(line + skipped)
             filled.append(bool(fields))
@@ -179,21 +188,21 @@ def _scan(path: Path, text: str, separator: str, skipped: int) -> tuple[list[str
             f"{path}: line {lines[-1] + 1 if lines else 1} is no delimited text ({error}); check "
             f"the file. {where()}"
         ) from error
-    finally:
-        csv.field_size_limit(limit)
     assert first is not None  # the text is not empty
     if ragged:
         line, count = ragged[0]
         shown = text.split("\n", line - skipped)[line - skipped - 1].strip()
         raise DataError(
-            f"{path}: line {line} has {count} fields, the first line has {len(first)}, and so for "
+            f"{path}: line {line} has {count} fields, the first line has {wanted}, and so for "
             f"{len(ragged) - 1:,} other lines: {shown[:80]!r}. Put quotes around text that holds "
             f"{separator!r}, add what is missing, or give another separator. {where()}"
         )
     return first, np.frombuffer(lines, np.int64), np.frombuffer(filled, np.bool_)
 
 
-def _scan_plain(text: str, separator: str) -> tuple[list[str], Array, Array] | None:
+def _scan_plain(
+    text: str, separator: str, wanted: int | None
+) -> tuple[list[str], Array, Array] | None:
     """Return what ``_scan`` does, of text without quotes and faults; None of any other.
 
     There each line is a record, so that they are counted many times faster than by reading them.
@@ -209,7 +218,7 @@ def _scan_plain(text: str, separator: str) -> tuple[list[str], Array, Array] | N
                                                        == ord("\r")))  # fmt: skip
     cuts = np.searchsorted(np.flatnonzero(data == ord(separator)), np.append(starts, len(data)))
     fields = np.diff(cuts) + 1
-    if (fields[~empty] != fields[0]).any():
+    if (fields[~empty] != (wanted or fields[0])).any():
         return None  # the slow way tells the line
     first = next(_records(text[: text.find("\n") if "\n" in text else len(text)], separator))[1]
     return first, np.arange(1, len(ends) + 1), ~empty

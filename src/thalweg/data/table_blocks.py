@@ -14,6 +14,7 @@ from thalweg.data.column_kinds import Kind
 from thalweg.data.delimited import Delimited, parse_delimited
 from thalweg.data.tables import (
     Table,
+    filled_lines,
     format_of,
     frame_of_delimited,
     frame_of_typed,
@@ -67,23 +68,33 @@ class TableBlocks:
     drop: Sequence[str] = ()
 
     def tables(
-        self, like: Mapping[str, Mapping[str, str]], leave: Sequence[Array] = ()
-    ) -> Iterator[Table]:
+        self, like: Mapping[str, Mapping[str, str]], leave: Sequence[Array] = (),
+        only_like: bool = False,
+    ) -> Iterator[Table]:  # fmt: skip
         """Yield the rows of the file, block by block, as tables of the kinds of ``like``.
 
-        ``leave``: what ``sample`` has chosen, to be left out.
+        ``leave``: what ``sample`` has chosen, to be left out. ``only_like``: as for ``read_table``.
 
         Raises:
             DataError: what ``read_table`` says, of the first block that has a fault.
         """
+        absent = self._sometimes_absent(like)
         for place, block in enumerate(self._blocks()):
             frame, numbers = block.frame, block.numbers
+            if absent:
+                import polars as pl
+
+                missing = [name for name in absent if name not in frame.columns]
+                frame = frame.with_columns(pl.lit(None).alias(name) for name in missing)
             if leave:
                 rest = np.ones(len(numbers), bool)
                 rest[leave[place]] = False
                 frame, numbers = frame.filter(rest), numbers[rest]
+            left_out = [name for name in frame.columns if only_like and name not in like]
             if len(numbers):
-                yield self._table(frame, numbers, {}, like)
+                made = self._table(frame.drop(left_out), numbers, {}, like)
+                made.left_out = tuple(left_out)
+                yield made
 
     def sample(
         self, rows: int, seed: int, kinds: Mapping[str, Kind] | None = None
@@ -108,6 +119,8 @@ class TableBlocks:
             chosen.append(np.flatnonzero(drawn))
             frames.append(block.frame.filter(drawn))
             numbers.append(block.numbers[drawn])
+        if not frames:
+            raise DataError(f"{self.path} has 0 rows; give a file with data. {where()}")
         whole = pl.concat(frames, how="diagonal_relaxed")
         return self._table(whole, np.concatenate(numbers), kinds or {}, {}), chosen
 
@@ -116,15 +129,17 @@ class TableBlocks:
         like: Mapping[str, Mapping[str, str]],
     ) -> Table:  # fmt: skip
         form = format_of(self.path)
-        if form == "jsonl":  # lines may leave out what is missing, and a block may have no other
-            import polars as pl
-
-            absent = [name for name in like if name not in frame.columns]
-            frame = frame.with_columns(pl.lit(None).alias(name) for name in absent)
         untyped = set(frame.columns) if form == "csv" else set()
         drop = [name for name in self.drop if name in frame.columns] if like else self.drop
         told = _place(self.path, "row" if form == "parquet" else "line", numbers)
         return table_of_frame(frame, untyped, told, kinds, {}, like, drop, self.missing)
+
+    def _sometimes_absent(self, like: Mapping[str, Any]) -> list[str]:
+        """Return the columns that some blocks have: lines of JSON may leave out what is missing."""
+        if format_of(self.path) != "jsonl":
+            return []
+        found = {name for block in self._blocks() for name in block.frame.columns}
+        return [name for name in like if name in found]
 
     def _about(self, first: int) -> float:
         """Return about how many rows the file has, ``first`` of them in the first block."""
@@ -157,7 +172,7 @@ class TableBlocks:
                     self.path, text, separator, self.header, self.names, line=line
                 )
                 yield first
-            elif text.strip():
+            elif text.strip("\r\n"):
                 yield parse_delimited(
                     self.path, text, first.separator, False, first.names, line=line
                 )
@@ -168,7 +183,7 @@ class TableBlocks:
         for piece in _pieces(self.path, self.size, quotes=False):
             if piece.strip():
                 frame = frame_of_typed(io.BytesIO(piece), "jsonl", self.path)
-                yield _Block(frame, line + np.arange(frame.height))
+                yield _Block(frame, line - 1 + filled_lines(piece))
             line += piece.count(b"\n")
 
     def _of_parquet(self) -> Iterator[_Block]:
@@ -197,10 +212,17 @@ def is_large_table(path: Path, encoding: str = "utf-8") -> bool:
     >>> is_large_table(Path("missing.csv"))
     False
     """
-    if not path.is_file() or encoding.lower().replace("_", "-").startswith(("utf-16", "utf-32")):
+    if not path.is_file() or not _lines_by_bytes(encoding):
         return False
     parquet = path.suffix.lower() in (".parquet", ".pq")
     return path.stat().st_size * (_PACKED if parquet else 1) > LARGE
+
+
+def _lines_by_bytes(encoding: str) -> bool:
+    try:
+        return "a\n".encode(encoding).endswith(b"a\n")
+    except (LookupError, UnicodeError):
+        return False  # reading it whole says what is wrong
 
 
 def _place(path: Path, word: str, numbers: Array) -> Callable[[int], str]:

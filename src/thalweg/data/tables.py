@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 import os
@@ -34,7 +35,8 @@ class Table(Source):
 
     ``columns``: name to ``Column`` (its kind, the reason, its values). As a ``Dataset``, a table
     fetches one array for each column: numbers as float64 with NaN for missing, dates as
-    datetime64[us], categories and text as objects (str or None).
+    datetime64[us], categories and text as objects (str or None). ``left_out``: columns of the
+    source that were not asked for.
 
     Example:
         >>> table = read_table({"age": [31, 4], "name": ["Ann", "Bob"]})
@@ -54,6 +56,7 @@ class Table(Source):
             raise DataError(f"the table has no columns; give at least one. {where()}")
         self.names = tuple(self.columns)
         self.rows = len(next(iter(self.columns.values())).values)
+        self.left_out: tuple[str, ...] = ()
         self._describe = describe or _row
 
     def __len__(self) -> int:
@@ -140,6 +143,7 @@ def read_table(
     kinds: Mapping[str, Kind] | None = None,
     dates: Mapping[str, str] | None = None,
     like: Mapping[str, Mapping[str, str]] | None = None,
+    only_like: bool = False,
     drop: Sequence[str] = (),
     missing: Sequence[str] = (),
     separator: str | None = None,
@@ -154,7 +158,8 @@ def read_table(
     columns, where the inferred one is wrong. ``dates``: the format of some dates, such as
     ``{"day": "%d.%m.%Y"}``. ``like``: the ``schema`` of an earlier table or of a fitted pipeline,
     whose columns are read as they were then, whatever these rows look like; those that are not
-    there are passed over. ``drop``: columns to leave out. ``missing``: texts that stand for a
+    there are passed over. ``only_like``: other columns are left out, whatever they hold, and named
+    by the table's ``left_out``. ``drop``: columns to leave out. ``missing``: texts that stand for a
     missing value, besides ``MISSING``. For delimited text only: ``separator`` (found by itself),
     ``encoding``, ``header`` and ``names`` (give them where the file has no line of names).
 
@@ -179,7 +184,17 @@ def read_table(
         if kind not in KINDS:
             raise ArgumentError(f"kinds[{name!r}] is {kind!r}; {nearest(kind, KINDS)}. {where()}")
     frame, untyped, told = _read(source, separator, encoding, header, names)
-    return table_of_frame(frame, untyped, told, kinds, dates, like or {}, drop, missing)
+    left_out = [name for name in frame.columns if only_like and name not in (like or {})]
+    if len(left_out) == frame.width:
+        raise DataError(
+            f"the table has no column but {', '.join(map(repr, left_out[:20]))}; wanted those of "
+            f"the earlier table: {', '.join(like or {})}. {where()}"
+        )
+    made = table_of_frame(
+        frame.drop(left_out), untyped, told, kinds, dates, like or {}, drop, missing
+    )
+    made.left_out = tuple(left_out)
+    return made
 
 
 def table_of_frame(
@@ -243,7 +258,8 @@ def _read(
         return frame, set(frame.columns), lambda row: f"{path}: line {int(found.lines[row])}"
     frame = frame_of_typed(path, form, path)
     if form == "jsonl":
-        return frame, set(), lambda row: f"{path}: line {row + 1}"
+        lines = functools.cache(lambda: filled_lines(path.read_bytes()))
+        return frame, set(), lambda row: f"{path}: line {lines()[row]}"
     return frame, set(), lambda row: f"{path}: row {row}"
 
 
@@ -327,6 +343,15 @@ def frame_of_delimited(found: Delimited) -> Any:
     if not found.kept.all():
         frame = frame.filter(pl.Series(found.kept))  # Polars takes an empty line for a row
     return frame
+
+
+def filled_lines(data: bytes) -> Array:
+    r"""Return the numbers, from 1 on, of the lines of some bytes that are not empty.
+
+    >>> filled_lines(b"{}\n\n{}\n").tolist()
+    [1, 3]
+    """
+    return 1 + np.flatnonzero([bool(line.strip()) for line in data.split(b"\n")])
 
 
 def frame_of_typed(source: Any, form: str, path: Path) -> Any:

@@ -255,6 +255,14 @@ class LanguageTask(Task):
             lambda row: {"text": self.tokens.decode([inputs[row]])[0]},
         )  # fmt: skip
 
+    def check_prompt(self, prompt: str) -> None:
+        """Refuse a prompt that cannot be continued.
+
+        Raises:
+            ArgumentError: it holds letters that the training text never had.
+        """
+        self._prompt(prompt)
+
     def _prompt(self, prompt: str) -> Array:
         tokens = self._encode(prompt.replace("\r\n", "\n"))
         if (tokens == UNKNOWN).any():

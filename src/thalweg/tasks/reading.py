@@ -27,8 +27,10 @@ def is_typed(source: Any) -> bool:
     return not isinstance(source, (str, Path)) or Path(source).suffix.lower() in TYPED
 
 
-def read(source: Any, settings: Settings, like: Mapping[str, Any]) -> Table:
-    """Return a table, read as the training table was: ``like`` is its schema.
+def read(
+    source: Any, settings: Settings, like: Mapping[str, Any], only_like: bool = False
+) -> Table:
+    """Return a table, read as the training table was: ``like``, ``only_like`` as ``read_table``.
 
     Raises:
         DataError: it cannot be read; says which line or column is why.
@@ -36,7 +38,7 @@ def read(source: Any, settings: Settings, like: Mapping[str, Any]) -> Table:
     >>> read({"a": [1, 2]}, Settings(), {}).kinds
     {'a': 'number'}
     """
-    return read_table(source, like=like, **_how(source, settings))
+    return read_table(source, like=like, only_like=only_like, **_how(source, settings))
 
 
 def blocks_of(source: Any, settings: Settings) -> TableBlocks | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -119,13 +120,34 @@ class TableTask(Task):
         if large is None:
             yield from super().blocks(source, inputs_only)
             return
-        for table in replace(large, drop=()).tables(self._known()):
+        for table in replace(large, drop=()).tables(self._known(), only_like=True):
+            self._check_columns(table)
             yield self.read_inputs(table) if inputs_only else self.read(table)
 
     def _read_new(self, source: Any) -> Table:
         if isinstance(source, Table):
             return source
-        return reading.read(source, self.settings, self._known())
+        table = reading.read(source, self.settings, self._known(), only_like=True)
+        self._check_columns(table)
+        return table
+
+    def _check_columns(self, table: Table) -> None:
+        """Refuse a table without a column, and warn of columns that training did not have."""
+        absent = [name for name in self.pipeline.columns if name not in table.names]
+        if 0 < len(absent) < len(self.pipeline.columns):  # without any, another message is clearer
+            raise DataError(
+                f"the table has no column {absent[0]!r}, which the network needs; "
+                f"{nearest(absent[0], [*table.names, *table.left_out])}. {where()}"
+            )
+        settings = self.settings
+        seen = {*settings.drop, *_given(settings.group), *self.pipeline.ignored}
+        others = [name for name in table.left_out if name not in seen]
+        if others:
+            warnings.warn(
+                f"columns {others} were not in the training table; they are left out. {where()}",
+                UserWarning,
+                stacklevel=2,
+            )
 
     def _known(self) -> dict[str, dict[str, str]]:
         return {**self.pipeline.schema, **self.schema}

@@ -93,6 +93,12 @@ def judge(
 def _judged(losses: Any, held: Any) -> tuple[str, str, int | None, float | None]:
     if len(losses) < 3:
         return "unknown", f"{len(losses)} epochs tell too little", None, None
+    for name, curve in (("training", losses), ("validation", held)):
+        if len(curve) and not np.isfinite(curve).all():
+            first = int(np.flatnonzero(~np.isfinite(curve))[0])
+            kind = "diverging" if name == "training" else "unknown"
+            text = f"the {name} loss is {curve[first]} in epoch {first + 1}"
+            return kind, text, first if kind == "diverging" else None, None
     least = float(losses.min())
     high = losses[-1] > SETTLED * losses[0]
     if losses[-1] > losses[0] or (least > 0 and high and losses[-1] > 2 * least):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
 
-from thalweg.data.date_formats import DATE_FORMATS, disagreeing
+from thalweg.data.date_formats import DATE_FORMATS, disagreeing, read_date
 from thalweg.data.features.numbers import mean_and_deviation
 from thalweg.data.features.transformer import (
     Transformer,
@@ -47,8 +46,8 @@ def parse_dates(column: Values, date_format: str | None = None) -> tuple[Array, 
     known = {str(v) for v, gone in zip(column.values, missing, strict=True) if not gone}
     formats = DATE_FORMATS if date_format is None else (date_format,)
     few = sorted(known)[:_SAMPLE]
-    likely = [form for form in formats if all(_read(word, form) is not None for word in few)]
-    reads = {form: {word: _read(word, form) for word in known} for form in likely or formats}
+    likely = [form for form in formats if all(read_date(word, form) is not None for word in few)]
+    reads = {form: {word: read_date(word, form) for word in known} for form in likely or formats}
     fitting = [form for form, found in reads.items() if None not in found.values()]
     if not fitting:
         best = max(reads, key=lambda form: sum(d is not None for d in reads[form].values()))
@@ -147,11 +146,3 @@ def _numbers(dates: Array) -> dict[str, Array]:
         "hour": clock,
         "elapsed": dates.astype(np.int64) / 86_400e6,
     }
-
-
-def _read(word: str, form: str) -> datetime | None:
-    try:
-        made = datetime.strptime(word.strip(), form)
-    except ValueError:
-        return None
-    return made.astimezone(UTC).replace(tzinfo=None) if made.tzinfo else made

@@ -57,7 +57,7 @@ class Pipeline:
         self.reasons = list(reasons)
         self.fitted = False
         self.schema: dict[str, dict[str, str]] = {}  # of the training table, for read_table
-        self._ignored: list[str] = []
+        self.ignored: list[str] = []
         if not self.columns or len(self.target) > 1:
             raise ArgumentError(
                 f"got {len(self.columns)} columns and {len(self.target)} targets; wanted one or "
@@ -112,7 +112,7 @@ class Pipeline:
             transformer.fit(Values(name, self._column(columns, name), place))
         self.columns = {name: made[name] for name in self.columns}
         self.target = {name: made[name] for name in wanted}
-        self._ignored = [name for name in columns if name not in made]
+        self.ignored = [name for name in columns if name not in made]
         self.schema = {name: told for name, told in schema.items() if name in made}
         self.fitted = True
         return self
@@ -191,7 +191,7 @@ class Pipeline:
                 arrays |= {f"{part}.{i}.{key}": array for key, array in found.items()}
         facts = {"version": _VERSION, "fitted": self.fitted, "reasons": list(self.reasons)}
         told = {name: dict(kind) for name, kind in self.schema.items()}
-        return facts | {"ignored": list(self._ignored), "schema": told} | parts, arrays
+        return facts | {"ignored": list(self.ignored), "schema": told} | parts, arrays
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], arrays: Mapping[str, Array]) -> Pipeline:
@@ -214,7 +214,7 @@ class Pipeline:
                 found[told["name"]] = Transformer.from_state(told, own)
         made.columns, made.target = parts["columns"], parts["target"]
         made.reasons, made.fitted = list(state["reasons"]), bool(state["fitted"])
-        made._ignored, made.schema = list(state["ignored"]), dict(state["schema"])
+        made.ignored, made.schema = list(state["ignored"]), dict(state["schema"])
         return made
 
     def _arrays(self, table: Any) -> dict[str, Array]:
@@ -223,7 +223,7 @@ class Pipeline:
                 f"the pipeline is not fitted; call fit with the training rows first. {where()}"
             )
         columns, place, _ = columns_of(table, self.schema)
-        known = {*self.columns, *self.target, *self._ignored}
+        known = {*self.columns, *self.target, *self.ignored}
         extra = [name for name in columns if name not in known]
         if extra:
             warnings.warn(

@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from thalweg.app.serve.limits import Refusal
+from thalweg.app.serve.limits import Refusal, message_of
 from thalweg.app.serve.readers.reader import TaskReader, shown
+from thalweg.errors import ArgumentError
 from thalweg.models.gpt import GPT2
 from thalweg.tasks import Run
 from thalweg.tasks.language import LanguageTask
@@ -26,9 +27,9 @@ _OPTIONS: Final[dict[str, dict[str, Any]]] = {
                "description": "tokens to add: letters, or pieces of words"},
     "temperature": {"type": "number", "minimum": 0, "maximum": 100,
                     "description": "divides the logits; 0 takes the likeliest token"},
-    "top_k": {"type": "integer", "minimum": 1, "maximum": _LARGEST,
+    "top_k": {"type": ["integer", "null"], "minimum": 1, "maximum": _LARGEST,
               "description": "draw from so many of the likeliest tokens only"},
-    "top_p": {"type": "number", "exclusiveMinimum": 0, "maximum": 1,
+    "top_p": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1,
               "description": "draw from the likeliest tokens that add up to this probability"},
     "seed": {"type": "integer", "minimum": 0, "maximum": _LARGEST,
              "description": "the same seed gives the same text"},
@@ -72,11 +73,15 @@ class ContinuationsReader(TaskReader):
     def parse(self, value: Any, number: int, truths: bool = True) -> Any:
         """Return text and options."""
         if isinstance(value, str):
-            return {"text": value} | _DEFAULTS
+            value = {"text": value}
         if not isinstance(value, dict) or not isinstance(value.get("text"), str):
             raise self.wrong(number, value, 'a text, or an object with a "text"')
+        try:
+            self.task.check_prompt(value["text"])
+        except ArgumentError as error:
+            raise Refusal(422, f"{self.many}[{number}]: {message_of(error)}") from error
         for name, given in value.items():
-            if name == "text":
+            if name == "text" or (given is None and name in _OPTIONS and _DEFAULTS[name] is None):
                 continue
             if name not in _OPTIONS:
                 raise Refusal(
@@ -88,7 +93,7 @@ class ContinuationsReader(TaskReader):
 
     def _check(self, number: int, name: str, given: Any) -> None:
         told = _OPTIONS[name]
-        whole = told["type"] == "integer"
+        whole = "integer" in told["type"]
         low, high = told.get("minimum", 0), told["maximum"]
         right = isinstance(given, (int, float)) and not isinstance(given, bool)
         right = right and low <= given <= high and (not whole or float(given).is_integer())

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import calendar
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from thalweg.app.serve.limits import Refusal
 from thalweg.app.serve.readers.reader import TaskReader, shown
 from thalweg.data.column_kinds import Column
+from thalweg.data.date_formats import date_pattern, read_date
 from thalweg.data.tables import MISSING, Table
 from thalweg.errors import nearest
 from thalweg.tasks import Run
@@ -36,24 +36,9 @@ _TYPES: Final[dict[str, dict[str, Any]]] = {
 }
 _ISO: Final = "%Y-%m-%d"
 _ZONED: Final = "%Y-%m-%dT%H:%M:%S%z"
+_ZONED_FRACTION: Final = "%Y-%m-%dT%H:%M:%S.%f%z"
 # What a date's format looks like to a JSON schema; others get a pattern.
 _FORMATS: Final = {_ISO: "date", _ZONED: "date-time"}
-_DIGITS: Final = {
-    "%Y": "[12][0-9]{3}", "%y": "[0-9]{2}", "%m": "(0[1-9]|1[0-2])",
-    "%d": "(0[1-9]|[12][0-9]|3[01])", "%H": "([01][0-9]|2[0-3])", "%I": "(0?[1-9]|1[0-2])",
-    "%M": "[0-5][0-9]", "%S": "[0-5][0-9]", "%f": "[0-9]{1,6}", "%p": "([AaPp][Mm])",
-    "%z": r"(\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):?[0-5][0-9])",
-}  # fmt: skip
-_NAMES: Final[dict[str, list[str]]] = {
-    "%a": list(calendar.day_abbr), "%b": list(calendar.month_abbr[1:]),
-    "%B": list(calendar.month_name[1:]),
-}  # fmt: skip
-# Days with the months that have them; only leap years are left to be told by the calendar.
-_DAYS: Final = (
-    ("(0[1-9]|[12][0-9])", range(1, 13)), ("30", (1, *range(3, 13))),
-    ("31", (1, 3, 5, 7, 8, 10, 12)),
-)  # fmt: skip
-_DAY_AND_MONTH: Final = re.compile("(%d[^%]+%[mbB]|%[mbB][^%]+%d|%.)")
 
 
 class TablesReader(TaskReader):
@@ -73,7 +58,7 @@ class TablesReader(TaskReader):
             for name, made in self.transformers.items() if "categories" in made.facts
         }  # fmt: skip
         # What people may send along, as it stands in their files; the network does not read it.
-        unread = {*task.targets, *task.schema, *task.pipeline._ignored, task.settings.group}
+        unread = {*task.targets, *task.schema, *task.pipeline.ignored, task.settings.group}
         self._take({name: task.pipeline.schema[name] for name in self.transformers}, unread)
 
     def _take(self, schemas: Mapping[str, Mapping[str, str]], unread: set[str | None]) -> None:
@@ -214,57 +199,25 @@ def _word(value: Any, kind: str, missing: frozenset[str]) -> str | None:
 
 def _dates(form: str) -> Read:
     """Return what reads dates of one format, and of no other: a swapped month would go unseen."""
-    pattern, zoned = re.compile(_pattern(form)), form == _ZONED
+    strict = re.compile(_strict(form)) if form in _FORMATS else None
 
     def read(value: Any) -> datetime | None:
         if value is None:
             return None
-        if not pattern.fullmatch(value):
+        made = None
+        if isinstance(value, str) and (strict is None or strict.fullmatch(value)):
+            made = read_date(value, form if form != _ZONED or "." not in value else _ZONED_FRACTION)
+        if made is None:
             raise ValueError
-        made = datetime.fromisoformat(value) if zoned else datetime.strptime(value, form)
-        return made.astimezone(UTC).replace(tzinfo=None) if made.tzinfo else made
+        return made
 
     return read
 
 
-def _pattern(form: str) -> str:
-    r"""Return the regular expression of a date's format.
-
-    >>> _pattern("%H:%M")
-    '^([01][0-9]|2[0-3]):[0-5][0-9]$'
-    >>> re.fullmatch(_pattern("%d.%m.%Y"), "31.11.2024")
-    """
-    # What JSON Schema calls a date has any year; a pattern can leave out those that nobody means.
-    digits = _DIGITS | ({"%Y": "[0-9]{4}"} if form in _FORMATS else {})
-    digits |= {token: _any_case(names) for token, names in _NAMES.items()}
-    zero = "0" if form.startswith("%Y") else "0?"  # 1/5/2024 is written too
-    made = ""
-    for part in _DAY_AND_MONTH.split(form):
-        if len(part) > 2 and part[0] == "%":
-            days = (_in_order(part, day.replace("(0", f"({zero}"), _months(part, months, zero))
-                    for day, months in _DAYS)  # fmt: skip
-            made += "(" + "|".join(days) + ")"
-        else:
-            made += digits.get(part, re.escape(part))
-    return f"^{made}$"
-
-
-def _months(part: str, months: Iterable[int], zero: str) -> str:
-    """Return the expression of some months as a part of a format has them."""
-    for token in ("%b", "%B"):
-        if token in part:
-            return _any_case([_NAMES[token][month - 1] for month in months])
-    return "(" + "|".join(f"{zero}{m}" if m < 10 else str(m) for m in months) + ")"
-
-
-def _any_case(names: Iterable[str]) -> str:
-    return "(" + "|".join(form for n in names for form in (n, n.lower(), n.upper())) + ")"
-
-
-def _in_order(part: str, day: str, month: str) -> str:
-    """Return the expressions of day and month in the order of a part such as ``%d.%m``."""
-    first, second = (day, month) if part.startswith("%d") else (month, day)
-    return first + re.escape(part[2:-2]) + second
+def _strict(form: str) -> str:
+    """Return the expression of a format for which JSON Schema has a name: all digits are there."""
+    clock = r"T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?(Z|[+-][0-9]{2}:?[0-9]{2})"
+    return "^[0-9]{4}-[0-9]{2}-[0-9]{2}" + clock * (form == _ZONED) + "$"
 
 
 def _wanted(told: Mapping[str, str]) -> str:
@@ -285,4 +238,4 @@ def _column_schema(told: Mapping[str, str]) -> dict[str, Any]:
     made = {"type": ["string", "null"], "description": f"a date like {form}"}
     if form in _FORMATS:
         return made | {"format": _FORMATS[form]}
-    return made | {"pattern": _pattern(form)}
+    return made | {"pattern": date_pattern(form)}
