@@ -108,9 +108,11 @@ def _pack_transposed(
     if whole_k:
         square = tiles.shared("transpose", [POINTER, POINTER, I64, I64, I64, I64], _emit_transpose)
         with counted(b, I64(0), I64(plan.width), BLOCK, "c") as c:
-            source = b.gep(origin, [b.mul(c, I64(plan.n.b))], source_etype=kind)
-            put = b.gep(target, [c], source_etype=kind)
             left = b.sub(columns, c)
+            some = b.icmp_signed(">", left, I64(0))  # else the panel's first column is read
+            first = b.select(some, b.mul(c, I64(plan.n.b)), I64(0))
+            source = b.gep(origin, [first], source_etype=kind)
+            put = b.gep(target, [c], source_etype=kind)
             b.call(square, [source, put, I64(plan.n.b), I64(plan.width), left, I64(whole_k)])
     if whole_k < plan.k.size:
         _pack_plain(b, plan, kind, origin, target, columns, I64(whole_k), I64(plan.k.size))
