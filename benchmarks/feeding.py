@@ -3,7 +3,7 @@
 Usage: python benchmarks/feeding.py
 
 Prints the share of an epoch on the digits that the compiled program takes, the time of the loader
-beside plain slicing of the same arrays, and the times of a checkpoint of 100 MB. Medians.
+beside plain slicing of the same arrays, and the times of a checkpoint of 100 MB (medians of five).
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Usage: python benchmarks/large_table.py [--size 1024] [--time 2m] [--limit GIGAB
 
 Writes a CSV of ``--size`` MB into a temporary folder: eight numbers, two columns of categories, a
 class that depends on them. Then calls ``thalweg train`` and ``thalweg predict`` on it, each in a
-process of its own, with ``--limit`` as the most address space it may take if one is given, and
+process of its own, with ``--limit`` as the most it may allocate if one is given, and
 prints how long each took and the most memory it held, mapped files among it.
 """
 

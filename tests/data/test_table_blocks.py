@@ -105,6 +105,16 @@ def test_sample_and_rest_are_all_rows_once(form: str, seed: int, tmp_path: Path)
     assert blocks.sample(500, seed + 7)[1][3].tolist() != chosen[3].tolist()
 
 
+def test_the_sample_of_a_wide_table_is_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(",".join(f"c{i}" for i in range(20)) + "\n" + ("1," * 19 + "2\n") * 1000)
+    assert len(TableBlocks(path, size=4000).sample(900, 0)[0]) > 800
+    monkeypatch.setattr("thalweg.data.table_blocks.VALUES", 2000)
+    assert 50 < len(TableBlocks(path, size=4000).sample(900, 0)[0]) < 200
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import doctest
-import importlib.util
+import importlib
 import inspect
 import pkgutil
 import re
@@ -187,10 +187,6 @@ def loss_of(told: Architecture, model: nn.Module, inputs: list[Array]) -> Any:
     return lambda m: losses.cross_entropy(tensors(m(*inputs))[0], labels)
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("torch") is not None,
-    reason="tests/parity/test_curves.py trains each of them beside PyTorch, in compiled steps",
-)
 @each_kind
 def test_compiled_steps_lower_the_loss(told: Architecture) -> None:
     if told.task == "two classes":

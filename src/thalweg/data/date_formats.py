@@ -6,6 +6,7 @@ import calendar
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, Final
 
 __all__ = ["DATE_FORMATS", "date_pattern", "disagreeing", "read_date", "read_dates"]
@@ -59,6 +60,7 @@ _ISO_DAY: Final = "%Y-%m-%d"
 _PIVOT: Final = 2069  # what 69 is to Polars; to Python, and here, it is 1969
 
 
+@cache
 def date_pattern(form: str, years: str = _YEARS) -> str:
     r"""Return the regular expression of a date's format; ``years``: that of ``%Y``.
 

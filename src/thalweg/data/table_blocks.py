@@ -29,6 +29,7 @@ __all__ = ["TableBlocks", "is_large_table"]
 Array = np.ndarray[Any, Any]
 LARGE: Final = 128 << 20  # bytes of text from which on a table is not read whole
 BLOCK: Final = 8 << 20  # bytes of a block
+VALUES: Final = 12_000_000  # of a sample; words take about a hundred bytes each
 _PACKED: Final = 4  # times that Parquet is smaller than the same as text
 _LONGEST: Final = 32  # blocks that one record may take before its quotes are taken for a fault
 
@@ -90,18 +91,16 @@ class TableBlocks:
                 rest = np.ones(len(numbers), bool)
                 rest[leave[place]] = False
                 frame, numbers = frame.filter(rest), numbers[rest]
-            left_out = [name for name in frame.columns if only_like and name not in like]
             if len(numbers):
-                made = self._table(frame.drop(left_out), numbers, {}, like)
-                made.left_out = tuple(left_out)
-                yield made
+                yield self._table(frame, numbers, {}, like, only_like)
 
     def sample(
         self, rows: int, seed: int, kinds: Mapping[str, Kind] | None = None
     ) -> tuple[Table, list[Array]]:
         """Return a table of about ``rows`` rows drawn at random, and which of each block they are.
 
-        The same seed draws the same rows. ``kinds``: as for ``read_table``.
+        Of a wide table they are fewer, so that memory holds them: 12 million values. The same seed
+        draws the same rows. ``kinds``: as for ``read_table``.
 
         Raises:
             DataError: what ``read_table`` says of the file.
@@ -112,6 +111,7 @@ class TableBlocks:
         share = 1.0
         for place, block in enumerate(self._blocks()):
             if not place:
+                rows = min(rows, max(1, VALUES // block.frame.width))
                 share = min(1.0, rows / max(1, self._about(len(block.numbers))))
             drawn = np.random.default_rng([seed, place]).random(len(block.numbers)) < share
             if not place:
@@ -126,13 +126,17 @@ class TableBlocks:
 
     def _table(
         self, frame: Any, numbers: Array, kinds: Mapping[str, Kind],
-        like: Mapping[str, Mapping[str, str]],
+        like: Mapping[str, Mapping[str, str]], only_like: bool = False,
     ) -> Table:  # fmt: skip
         form = format_of(self.path)
         untyped = set(frame.columns) if form == "csv" else set()
-        drop = [name for name in self.drop if name in frame.columns] if like else self.drop
+        drop = self.drop
+        if like:  # a block may lack a column of JSON lines
+            drop = [n for n in drop if n in frame.columns and (n in like or not only_like)]
         told = _place(self.path, "row" if form == "parquet" else "line", numbers)
-        return table_of_frame(frame, untyped, told, kinds, {}, like, drop, self.missing)
+        return table_of_frame(
+            frame, untyped, told, kinds, {}, like, only_like, drop, self.missing
+        )
 
     def _sometimes_absent(self, like: Mapping[str, Any]) -> list[str]:
         """Return the columns that some blocks have: lines of JSON may leave out what is missing."""

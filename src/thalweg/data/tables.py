@@ -49,14 +49,15 @@ class Table(Source):
     in_memory = True
 
     def __init__(
-        self, columns: Mapping[str, Column], describe: Callable[[int], str] | None = None
-    ) -> None:
+        self, columns: Mapping[str, Column], describe: Callable[[int], str] | None = None,
+        left_out: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         self.columns = dict(columns)
         if not self.columns:
             raise DataError(f"the table has no columns; give at least one. {where()}")
         self.names = tuple(self.columns)
         self.rows = len(next(iter(self.columns.values())).values)
-        self.left_out: tuple[str, ...] = ()
+        self.left_out = tuple(left_out)
         self._describe = describe or _row
 
     def __len__(self) -> int:
@@ -184,17 +185,7 @@ def read_table(
         if kind not in KINDS:
             raise ArgumentError(f"kinds[{name!r}] is {kind!r}; {nearest(kind, KINDS)}. {where()}")
     frame, untyped, told = _read(source, separator, encoding, header, names)
-    left_out = [name for name in frame.columns if only_like and name not in (like or {})]
-    if len(left_out) == frame.width:
-        raise DataError(
-            f"the table has no column but {', '.join(map(repr, left_out[:20]))}; wanted those of "
-            f"the earlier table: {', '.join(like or {})}. {where()}"
-        )
-    made = table_of_frame(
-        frame.drop(left_out), untyped, told, kinds, dates, like or {}, drop, missing
-    )
-    made.left_out = tuple(left_out)
-    return made
+    return table_of_frame(frame, untyped, told, kinds, dates, like or {}, only_like, drop, missing)
 
 
 def table_of_frame(
@@ -204,6 +195,7 @@ def table_of_frame(
     kinds: Mapping[str, Kind],
     dates: Mapping[str, str],
     like: Mapping[str, Mapping[str, str]],
+    only_like: bool,
     drop: Sequence[str],
     missing: Sequence[str],
 ) -> Table:
@@ -213,10 +205,17 @@ def table_of_frame(
     and the errors, are those of ``read_table``.
 
     >>> import polars as pl
-    >>> table_of_frame(pl.DataFrame({"a": ["1"]}), {"a"}, str, {}, {}, {}, (), ()).kinds
+    >>> table_of_frame(pl.DataFrame({"a": ["1"]}), {"a"}, str, {}, {}, {}, False, (), ()).kinds
     {'a': 'number'}
     """
     kinds, dates = dict(kinds), dict(dates)
+    left_out = [name for name in frame.columns if only_like and name not in like]
+    if left_out and len(left_out) == frame.width:
+        raise DataError(
+            f"the table has no column but {', '.join(map(repr, left_out[:20]))}; wanted those of "
+            f"the earlier table: {', '.join(like)}. {where()}"
+        )
+    frame = frame.drop(left_out)
     for who, chosen in (("drop", drop), ("kinds", kinds), ("dates", dates)):
         _check_known(who, chosen, frame.columns)
     for name, known in like.items():
@@ -237,7 +236,7 @@ def table_of_frame(
             columns[name] = missing_column(kinds[name], len(series))
             continue
         columns[name] = read_column(name, series, typed, kinds.get(name), dates.get(name), told)
-    return Table(columns, told)
+    return Table(columns, told, left_out)
 
 
 def _read(

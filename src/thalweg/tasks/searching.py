@@ -46,7 +46,7 @@ def search(
         )
     import optuna
 
-    source = unwrapped(source)
+    source = unwrapped(source, settings)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     place = RunFolder.new(folder)
     study = optuna.create_study(

@@ -227,7 +227,7 @@ class SeriesTask(Task):
         told, layout = self.learned, self.learned.layout
         table = source
         if not isinstance(source, Table):
-            table = reading.read(source, self.settings, layout.schema)
+            table = reading.read(source, self.settings, layout.schema, only_like=True)
         for name in filter(None, (*layout.columns, layout.time, layout.group)):
             if name not in table.columns:
                 raise DataError(

@@ -324,7 +324,7 @@ class TableTask(Task):
             large = len(training) >= _MANY
             if large and type(columns.get(name)) in (Standardise, Quantile):
                 columns[name] = PiecewiseLinear(bins=bins, packed=True)
-                told = f"{name} is encoded piece by piece, in {bins} bins of equally many rows."
+                told = f"{name} is encoded piece by piece, in {bins} bins or fewer."
                 reasons[place] = told
         self.pipeline = Pipeline(columns, reasons=reasons).fit(inputs, rows=training)
         for name, decoder in targets.items():

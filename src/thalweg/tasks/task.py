@@ -194,27 +194,36 @@ class Task(ABC):
 TASKS: dict[str, type[Task]] = {}
 
 
-def unwrapped(source: Path) -> Path:
+def unwrapped(source: Path, settings: Settings) -> Path:
     """Return what a folder that holds one folder and nothing else is about: the inner one.
 
-    Archives are often unpacked so. Hidden entries and those that begin with ``_`` do not count.
+    Archives are often unpacked so. Hidden entries and those that begin with ``_`` do not count. A
+    folder that no task recognises without the one around it, such as one of a single class, stays
+    in it.
 
     >>> import tempfile
     >>> outer = Path(tempfile.mkdtemp())
-    >>> (outer / "photos" / "cat").mkdir(parents=True)
-    >>> (outer / "photos" / "dog").mkdir()
-    >>> unwrapped(outer).name
-    'photos'
+    >>> (outer / "book").mkdir()
+    >>> _ = (outer / "book" / "one.txt").write_text("It was the best of times")
+    >>> unwrapped(outer, Settings()).name
+    'book'
     """
-    while source.is_dir():
+    inner = source
+    while inner.is_dir():
         try:
-            held = [entry for entry in source.iterdir() if entry.name[0] not in "._"]
+            held = [entry for entry in inner.iterdir() if entry.name[0] not in "._"]
         except OSError:
             break  # the task says what is wrong with it
         if len(held) != 1 or not held[0].is_dir():
             break
-        source = held[0]
-    return source
+        inner = held[0]
+    if inner == source:
+        return source
+    try:
+        recognise(inner, settings)
+    except ArgumentError:
+        return source
+    return inner
 
 
 def recognise(source: Path, settings: Settings) -> tuple[Task, str]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from thalweg.errors import ArgumentError, DataError, FormatError, where
+from thalweg.errors import DataError, FormatError, where
 from thalweg.formats.checkpoint import find_checkpoints
 from thalweg.optim import AdamW
 from thalweg.optim import get as get_optimizer
@@ -82,7 +82,10 @@ def train(
         raise DataError(f"{str(source)!r} does not exist; check its path. {where()}")
     began = time.monotonic()
     place = _new_folder(folder, resume)
-    source, task, reason = _recognised(source, settings, tell)
+    if (inner := unwrapped(source, settings)) != source:
+        tell(f"source  {inner}: {source} holds nothing else")
+        source = inner
+    task, reason = recognise(source, settings)
     tell(f"task    {task.name}: {reason}")
     task.scratch = place.cleared()
     problem = task.prepare(source)
@@ -117,20 +120,6 @@ def train(
     results |= {"finished": datetime.now().isoformat(timespec="seconds"), "versions": _versions()}
     place.write_results(results)
     return Trained(run, history, results)
-
-
-def _recognised(source: Path, settings: Settings, tell: Tell) -> tuple[Path, Task, str]:
-    """Return the source, or what it wraps, with its task and the reason."""
-    inner = unwrapped(source)
-    if inner != source:
-        try:
-            task, reason = recognise(inner, settings)
-        except ArgumentError:
-            pass  # a folder of one class: the task says that there is nothing to tell apart
-        else:
-            tell(f"source  {inner}: {source} holds nothing else")
-            return inner, task, reason
-    return source, *recognise(source, settings)
 
 
 def _new_folder(folder: Path, resume: bool) -> RunFolder:

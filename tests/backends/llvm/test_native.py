@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,7 +54,7 @@ def check(function: Callable[..., Any], *arrays: Any, tolerance: float = 2e-5) -
 @pytest.mark.parametrize("m", SIZES)
 def test_matrix_products_of_any_shape_and_order(width: str, m: int) -> None:
     settings.vector, settings.threads = width, 2
-    for k, n in ((1, 101), (7, 1), (7, 17), (33, 17), (33, 101)):
+    for k, n in itertools.product((1, 7, 33), (1, 17, 101)):
         check(lambda a, b: a @ b, data(m, k), data(k, n))
         check(lambda a, b: a @ b.T, data(m, k), data(n, k))
         check(lambda a, b: a.T @ b, data(k, m), data(k, n))
