@@ -330,7 +330,7 @@ CURVES: dict[str, Curve] = {
     "resnet20": Curve(lambda: pictures(8), 1 / 64, build=partial(
         tw.models.CIFARResNet, 8, channels=1, width=4), **DEEP),
     "mobilenet_v2": Curve(lambda: pictures(8, 2), 1 / 128, options=GREY, frozen=True, **DEEP),
-    "unet": Curve(outlined, 0.05, options={"classes": 3}),
+    "unet": Curve(outlined, 0.05, options={"classes": 3}, **DEEP),
     "autoencoder": Curve(rows, 0.5, rebuilt, their_rebuilt,
                          SQUARE | {"hidden": (64,), "code": 10}),
     "denoising_autoencoder": Curve(lambda: noisy_rows(196), 0.5, rebuilt, their_denoised,

@@ -10,37 +10,47 @@ from thalweg.backends.llvm.codegen.program import Program, ProgramWriter, Ready
 from thalweg.backends.llvm.loops import Schedule, Step
 from thalweg.backends.llvm.runtime.barrier import emit_barrier
 from thalweg.backends.llvm.runtime.target import Target
-from thalweg.backends.llvm.schedule import convolutions, halves, layout, scans, simplify
+from thalweg.backends.llvm.schedule import (
+    convolutions,
+    halves,
+    layout,
+    narrow,
+    scans,
+    simplify,
+)
 from thalweg.backends.llvm.schedule.contractions import describe
 from thalweg.backends.llvm.schedule.plan import Scheduler
 from thalweg.graph.node import Graph
 
 GraphPass = Callable[[Graph], Graph]
 
-# (pass, why it is there)
-PASSES: tuple[tuple[GraphPass, str], ...] = (
-    (simplify.check_indices, "an index out of range must be reported, never read or written"),
-    (simplify.empty, "loops over nothing need no code"),
-    (simplify.drop_identities, "stop_gradient and custom rules mean nothing once differentiated"),
-    (halves.widen_contractions, "16-bit operands are converted once, not at each use"),
-    (halves.cast_sources, "an element is converted once, not in each window that shows it"),
-    (simplify.short_gathers, "one element a row is cheaper as a masked sum, which fuses"),
-    (convolutions.gather_windows, "sums over windows are contractions too, read not scattered"),
-    (convolutions.join_pads, "gradients of parts lie side by side: they need no sum"),
-    (simplify.small_constants, "an array of equal numbers is a number"),
-    (simplify.fold, "known values, neutral operations and repeated work go"),
-    (layout.merge_later, "a tensor is read through split axes, but not through joined ones"),
-    (simplify.fold, "what was folded makes more of it visible"),
-    (layout.read_padded, "a value and its padded copy need not both be written"),
-    (simplify.matrix_times_vector, "a single column would leave most lanes of a tile empty"),
-    (simplify.split_contractions, "weights should be read by the core that updated them"),
-    (simplify.split_reductions, "threads can share a reduction only along axes that stay"),
-)
+
+def passes(lanes: int) -> list[tuple[GraphPass, str]]:
+    """Return the passes, each with why it is there."""
+    return [
+        (simplify.check_indices, "an index out of range is reported, never read or written"),
+        (simplify.empty, "loops over nothing need no code"),
+        (simplify.drop_identities, "stop_gradient and custom rules mean nothing once derived"),
+        (halves.widen_contractions, "16-bit operands are converted once, not at each use"),
+        (halves.cast_sources, "an element is converted once, not in each window that shows it"),
+        (simplify.short_gathers, "one element a row is cheaper as a masked sum, which fuses"),
+        (convolutions.gather_windows, "sums over windows are contractions too, read not scattered"),
+        (narrow.join_positions(lanes), "few channels would leave most lanes of a vector empty"),
+        (convolutions.join_pads, "gradients of parts lie side by side: they need no sum"),
+        (simplify.small_constants, "an array of equal numbers is a number"),
+        (simplify.fold, "known values, neutral operations and repeated work go"),
+        (layout.merge_later, "a tensor is read through split axes, but not through joined ones"),
+        (simplify.fold, "what was folded makes more of it visible"),
+        (layout.read_padded, "a value and its padded copy need not both be written"),
+        (simplify.matrix_times_vector, "a single column would leave most lanes of a tile empty"),
+        (simplify.split_contractions, "weights should be read by the core that updated them"),
+        (simplify.split_reductions, "threads can share a reduction only along axes that stay"),
+    ]
 
 
-def simplified(graph: Graph) -> Graph:
+def simplified(graph: Graph, lanes: int) -> Graph:
     """Return the graph, and the bodies of its loops, after all passes."""
-    first, *rest = PASSES
+    first, *rest = passes(lanes)
     graph = first[0](graph)
 
     def inner(body: Graph) -> Graph:
@@ -71,7 +81,7 @@ def lower(
 ) -> Compilation:
     """Run every stage up to LLVM IR, which ``ready`` is given in pieces."""
     lanes = target.vector_bits // 32
-    schedule = Scheduler(simplified(graph), lanes, vector_registers(target), threads).run()
+    schedule = Scheduler(simplified(graph, lanes), lanes, vector_registers(target), threads).run()
     fused = target.vector_bits > 128 or target.triple.startswith("aarch64")
     writer = ProgramWriter(schedule, lanes, fused, target.triple, emit_barrier, ready)
     program = writer.write()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,6 +28,7 @@ from thalweg.backends.llvm.codegen.machine import (
 from thalweg.backends.llvm.codegen.tiles import LINE, Tiles, masked_load, prefetch
 from thalweg.backends.llvm.loops import Axis, Border, Buffer, Kernel, Plan, identity_index, linear
 from thalweg.graph.dtype import DType
+from thalweg.graph.shape import Shape
 
 
 def emit_contraction(
@@ -371,6 +373,7 @@ def _epilogue(
     ragged = plan.n.size % plan.lanes
     full = left_at_most(b, plan.n.size - ragged, starts[1], plan.width)
     one, light = plan.n.size == 1, len(kernel.members) <= 4
+    across = _columns_across(plan, labels, kernel.space)
     with counted(b, I64(0), rows, 1, "row") as i:
         emitter.loops = list(variables)
         _enter_row(b, emitter, plan, labels, starts[0], i)
@@ -388,13 +391,15 @@ def _epilogue(
 
         if one:
             body(I64(0))
-            return_to_scalar(emitter)
+        elif plan.n.size < plan.lanes or len(across) > 1:
+            emitter.vector, emitter.across = at_n, across
+            emitter.mask = fixed_mask(plan.lanes, plan.n.size) if ragged else None
+            body(I64(0))
         elif plan.n.size % plan.width == 0 and plan.vectors <= (4 if light else 2):
             emitter.vector = at_n
             for j in range(0, plan.width, plan.lanes):
                 emitter.forget(fixed=False)
                 body(I64(j))
-            return_to_scalar(emitter)
         else:
             emitter.vector = at_n
             emitter.prelude = b.block
@@ -408,8 +413,17 @@ def _epilogue(
                     emitter.forget()
                     emitter.mask = fixed_mask(plan.lanes, ragged)
                     body(full)
-            return_to_scalar(emitter)
+        emitter.leave_vector()
     emitter.given.pop(id(anchor), None)
+
+
+def _columns_across(plan: Plan, labels: str, space: Shape) -> dict[int, tuple[int, ...]]:
+    """Return what lanes add to each of the loops that the columns of a single vector join."""
+    if plan.n.size > plan.lanes:
+        return {}
+    axes = [labels.index(c) for c in plan.n.labels]
+    rows = itertools.product(*(range(space[d]) for d in axes))
+    return dict(zip(axes, zip(*rows, strict=True), strict=True))
 
 
 def _enter_row(
@@ -441,12 +455,6 @@ def _from_scratch(
         return Value(b.load(pointer, typ=kind), dtype)
     vector = ir.VectorType(kind, plan.lanes)
     return Value(b.load(pointer, align=dtype.itemsize, typ=vector), dtype)
-
-
-def return_to_scalar(emitter: Emitter) -> None:
-    """Leave the vector loop."""
-    emitter.vector = emitter.mask = emitter.prelude = None
-    emitter.forget()
 
 
 __all__ = ["emit_contraction", "left_at_most"]

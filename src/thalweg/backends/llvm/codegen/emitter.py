@@ -33,8 +33,9 @@ class Emitter:
     """Emits the value of a node at an index, and stores.
 
     ``loops``: the current value of each loop variable. ``vector``: which loop runs over lanes, if
-    any, and ``mask`` which of them exist. Values that do not depend on the vector loop are emitted
-    as scalars at the end of ``prelude``, a block that the inner loop follows.
+    any, and ``mask`` which of them exist. Where lanes cover several short axes, ``across`` says for
+    each of these what its lanes add to the loop variable. Values that do not depend on the vector
+    loop are emitted as scalars at the end of ``prelude``, a block that the inner loop follows.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Emitter:
         self.fault = fault
         self.loops: list[ir.Value] = []
         self.vector: int | None = None
+        self.across: dict[int, tuple[int, ...]] = {}
         self.mask: ir.Value | None = None
         self.prelude: ir.Block | None = None
         self.given: dict[int, Given] = {}
@@ -60,6 +62,12 @@ class Emitter:
         if fixed:
             self._fixed = {}
 
+    def leave_vector(self) -> None:
+        """Go on with single elements."""
+        self.vector = self.mask = self.prelude = None
+        self.across = {}
+        self.forget()
+
     @contextmanager
     def outside(self) -> Any:
         """Emit at the end of the prelude meanwhile."""
@@ -71,7 +79,17 @@ class Emitter:
 
     def depends(self, index: Index) -> bool:
         """Whether an index changes from lane to lane."""
-        return self.vector is not None and any(a.factor(self.vector) for a in index)
+        axes = self.across or (() if self.vector is None else (self.vector,))
+        return any(a.factor(axis) for a in index for axis in axes)
+
+    def steps(self, place: Affine) -> tuple[int, ...]:
+        """Return what each lane adds to a place; nothing, if it is the same for all."""
+        if not self.across:
+            factor = place.factor(self.vector)
+            return tuple(factor * i for i in range(self.lanes)) if factor else ()
+        rows = [[place.factor(axis) * n for n in more] for axis, more in self.across.items()]
+        steps = tuple(map(sum, zip(*rows, strict=True)))
+        return steps if any(steps) else ()
 
     # --- values ---------------------------------------------------------------------------
 
@@ -163,12 +181,12 @@ class Emitter:
     def _iota(self, place: Affine, dtype: DType) -> Value:
         base = self.address(place)
         scalar = self.machine.cast(Value(base, int64), dtype)
-        factor = place.factor(self.vector)
-        if not factor:
+        steps = self.steps(place)
+        if not steps:
             return scalar
         integer = int64 if dtype.is_float else dtype
         kind = ir.VectorType(I64 if dtype.is_float else scalar.ir.type, self.lanes)
-        ramp = Value(ir.Constant(kind, [factor * i for i in range(self.lanes)]), integer)
+        ramp = Value(ir.Constant(kind, self._filled(steps)), integer)
         start = Value(base, int64) if dtype.is_float else scalar
         together = self.machine.call("add", start, ramp)
         return self.machine.cast(together, dtype)
@@ -198,25 +216,50 @@ class Emitter:
         """Return what is stored at a place: a scalar, a vector, or scattered lanes."""
         kind = memory_type(buffer.dtype)
         pointer = self.pointer(buffer, place)
-        factor = place.factor(self.vector)
+        steps = self.steps(place)
         m = self.machine
-        if factor == 0:
+        if not steps:
             return m.unpack(self.builder.load(pointer, typ=kind), buffer.dtype)
         vector = ir.VectorType(kind, self.lanes)
         align = buffer.dtype.itemsize
-        if factor == 1 and self.mask is None:
+        contiguous = _contiguous(steps)
+        if contiguous and self.mask is None:
             return m.unpack(self.builder.load(pointer, align=align, typ=vector), buffer.dtype)
         zeros = ir.Constant(vector, None)
-        if factor == 1:
+        if contiguous:
             stored = self._masked("load", vector, pointer, align, zeros)
+        elif self.across and max(steps) - min(steps) < 2 * self.lanes:
+            stored = self._picked(pointer, vector, align, steps)
         else:
-            spread = self._spread(pointer, kind, factor)
+            spread = self._spread(pointer, kind, steps)
             stored = self._masked("gather", vector, spread, align, zeros)
         return m.unpack(stored, buffer.dtype)
 
-    def _spread(self, pointer: ir.Value, kind: ir.Type, factor: int) -> ir.Value:
-        steps = ir.Constant(ir.VectorType(I64, self.lanes), [factor * i for i in range(self.lanes)])
-        spread = self.builder.gep(pointer, [steps], source_etype=kind)
+    def _picked(
+        self, pointer: ir.Value, vector: ir.Type, align: int, steps: tuple[int, ...]
+    ) -> ir.Value:
+        """Return lanes that lie near each other: one or two vectors are read, and shuffled."""
+        b, low, lanes = self.builder, min(steps), self.lanes
+        touched = {n - low for n in steps}
+        parts = []
+        for first in (0, lanes):
+            here = [first + i in touched for i in range(lanes)]
+            mask = ir.Constant(ir.VectorType(I1, lanes), here)
+            start = b.gep(pointer, [I64(low + first)], source_etype=vector.element)
+            part = ir.Constant(vector, None)
+            if any(n >= first for n in touched):
+                part = self._masked("load", vector, start, align, part, mask)
+            parts.append(part)
+        order = [n - low for n in self._filled(steps)]
+        return b.shuffle_vector(*parts, ir.Constant(ir.VectorType(I32, lanes), order))
+
+    def _filled(self, steps: tuple[int, ...]) -> list[int]:
+        """Return the steps of all lanes; those that do not exist get one that does."""
+        return [*steps, *[steps[0]] * (self.lanes - len(steps))]
+
+    def _spread(self, pointer: ir.Value, kind: ir.Type, steps: tuple[int, ...]) -> ir.Value:
+        places = ir.Constant(ir.VectorType(I64, self.lanes), self._filled(steps))
+        spread = self.builder.gep(pointer, [places], source_etype=kind)
         spread.type = ir.VectorType(POINTER, self.lanes)  # llvmlite takes it for one pointer
         return spread
 
@@ -224,12 +267,13 @@ class Emitter:
         return self.mask or ir.Constant(ir.VectorType(I1, self.lanes), [1] * self.lanes)
 
     def _masked(
-        self, what: str, vector: ir.Type, pointer: ir.Value, align: int, rest: ir.Value
-    ) -> ir.Value:
+        self, what: str, vector: ir.Type, pointer: ir.Value, align: int, rest: ir.Value,
+        mask: ir.Value | None = None,
+    ) -> ir.Value:  # fmt: skip
         name = f"llvm.masked.{what}.{_name(vector)}.{_name(pointer.type)}"
         module = self.builder.module
         function = module.globals.get(name)
-        mask = self._all()
+        mask = self._all() if mask is None else mask
         if function is None:
             kinds = [pointer.type, mask.type, vector]
             function = ir.Function(module, ir.FunctionType(vector, kinds), name)
@@ -238,19 +282,20 @@ class Emitter:
     def store(self, buffer: Buffer, place: Affine, value: Value) -> None:
         """Store a scalar, a vector, or lanes scattered by a stride."""
         m, b = self.machine, self.builder
-        factor = place.factor(self.vector)
+        steps = self.steps(place)
         pointer = self.pointer(buffer, place)
         align = buffer.dtype.itemsize
-        if factor == 0:
+        if not steps:
             b.store(m.pack(value), pointer)
             return
         packed = m.pack(m.splat(value, self.lanes))
-        if factor == 1 and self.mask is None:
+        contiguous = _contiguous(steps)
+        if contiguous and self.mask is None:
             b.store(packed, pointer, align=align)
             return
-        what = "store" if factor == 1 else "scatter"
-        if factor != 1:
-            pointer = self._spread(pointer, memory_type(buffer.dtype), factor)
+        what = "store" if contiguous else "scatter"
+        if not contiguous:
+            pointer = self._spread(pointer, memory_type(buffer.dtype), steps)
         name = f"llvm.masked.{what}.{_name(packed.type)}.{_name(pointer.type)}"
         module = b.module
         function = module.globals.get(name)
@@ -259,6 +304,10 @@ class Emitter:
             kinds = [packed.type, pointer.type, mask.type]
             function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
         aligned(b.call(function, [packed, pointer, mask]), 1, align)
+
+
+def _contiguous(steps: tuple[int, ...]) -> bool:
+    return steps == tuple(range(len(steps)))
 
 
 def aligned(call: ir.Value, position: int, align: int) -> ir.Value:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
+from thalweg.backends.llvm.codegen.covers import Cover, covering
 from thalweg.backends.llvm.codegen.emitter import Emitter, always, counted, fixed_mask
 from thalweg.backends.llvm.codegen.machine import I64, Machine, Value, memory_type, register_type
 from thalweg.backends.llvm.loops import (
@@ -33,27 +34,39 @@ def inner_bounds(size: int, lanes: int) -> tuple[int, int]:
 
 def vector_loop(
     emitter: Emitter, axis: int, start: ir.Value, stop: ir.Value, tail: int,
-    body: Callable[[], None],
+    body: Callable[[], None], cover: Cover | None = None,
 ) -> None:  # fmt: skip
-    """Emit a body for whole vectors of ``[start, stop)`` and once, masked, for a tail after it."""
-    b = emitter.builder
+    """Emit a body for whole vectors of ``[start, stop)`` and once, masked, for a tail after it.
+
+    With a cover, a vector has some positions of the axis, and the axes after it.
+    """
+    b, step = emitter.builder, emitter.lanes if cover is None else cover.step
     emitter.vector = axis
     constant = isinstance(start, ir.Constant) and isinstance(stop, ir.Constant)
     if not (constant and start.constant >= stop.constant):
         emitter.prelude = b.block
-        with counted(b, start, stop, emitter.lanes, "lane") as i:
+        with counted(b, start, stop, step, "lane") as i:
             emitter.loops[axis] = i
             emitter.forget(fixed=False)
+            if cover is not None:
+                cover_lanes(emitter, cover, step)
             body()
     if tail:
         emitter.prelude = None
         emitter.forget()
         emitter.loops[axis] = stop
         emitter.mask = fixed_mask(emitter.lanes, tail)
+        if cover is not None:
+            cover_lanes(emitter, cover, tail)
         body()
-        emitter.mask = None
-    emitter.vector, emitter.prelude = None, None
-    emitter.forget()
+    emitter.leave_vector()
+
+
+def cover_lanes(emitter: Emitter, cover: Cover, positions: int) -> None:
+    """Spread the lanes over the axes of a cover."""
+    emitter.across = cover.lanes(positions)
+    used = positions * cover.width
+    emitter.mask = None if used == emitter.lanes else fixed_mask(emitter.lanes, used)
 
 
 def outer_position(
@@ -129,9 +142,11 @@ def emit_map(
     rank = len(space)
     real = len(kernel.space)
     axis = max((d for d in range(rank) if space[d] > 1), default=rank - 1)  # of the lanes
-    others = [d for d in range(rank) if d != axis]
-    inner = space[axis]
-    chunks = -(-inner // CHUNK)
+    cover = _map_cover(kernel, space, emitter.lanes) if axis == rank - 1 else None
+    axis, together = (axis, [axis]) if cover is None else (cover.axis, [cover.axis, *cover.whole])
+    others = [d for d in range(rank) if d not in together]
+    inner, size = space[axis], CHUNK - CHUNK % (cover.step if cover is not None else 1)
+    chunks = -(-inner // size)
     low, high = share(math.prod(space[d] for d in others) * chunks)
     b = emitter.builder
     with counted(b, low, high, 1, "unit") as unit:
@@ -152,7 +167,21 @@ def emit_map(
                     value = emitter.value(node, at)
                     emitter.store(buffer, store_place(kernel, buffer, node, at, rank), value)
 
-        _run_inner(emitter, axis, inner, chunks, chunk, body)
+        _run_inner(emitter, axis, inner, (chunk, chunks, size), body, cover)
+
+
+def _map_cover(kernel: Kernel, space: Shape, lanes: int) -> Cover | None:
+    """Return how lanes cover short last axes, if all results then lie side by side."""
+    cover = covering(space, range(len(space)), lanes)
+    if cover is None:
+        return None
+    for node, buffer in kernel.stores:
+        place = store_place(kernel, buffer, node, identity_index(space), len(space))
+        strides = contiguous_strides(space)
+        axes = cover.whole if cover.step == 1 else (cover.axis, *cover.whole)
+        if any(place.factor(d) != strides[d] for d in axes):
+            return None
+    return cover
 
 
 def _spread_flat(place: Affine, rank: int) -> Index:
@@ -166,26 +195,26 @@ def _spread_flat(place: Affine, rank: int) -> Index:
 
 
 def _run_inner(
-    emitter: Emitter, axis: int, inner: int, chunks: int, chunk: ir.Value,
-    body: Callable[[], None],
+    emitter: Emitter, axis: int, inner: int, part: tuple[ir.Value, int, int],
+    body: Callable[[], None], cover: Cover | None,
 ) -> None:  # fmt: skip
-    b = emitter.builder
-    whole, tail = inner_bounds(inner, emitter.lanes)
+    b, (chunk, chunks, size) = emitter.builder, part
+    whole, tail = inner_bounds(inner, emitter.lanes if cover is None else cover.step)
     if chunks == 1:
-        if inner == 1:
+        if inner == 1 and cover is None:
             emitter.forget()
             body()
             return
-        vector_loop(emitter, axis, I64(0), I64(whole), tail, body)
+        vector_loop(emitter, axis, I64(0), I64(whole), tail, body, cover)
         return
-    start = b.mul(chunk, I64(CHUNK))
-    end = b.add(start, I64(CHUNK))
+    start = b.mul(chunk, I64(size))
+    end = b.add(start, I64(size))
     last = b.icmp_signed(">", end, I64(whole))
     stop = b.select(last, I64(whole), end)
-    vector_loop(emitter, axis, start, stop, 0, body)
+    vector_loop(emitter, axis, start, stop, 0, body, cover)
     if tail:
         with b.if_then(b.icmp_signed("==", chunk, I64(chunks - 1))):
-            vector_loop(emitter, axis, I64(whole), I64(whole), tail, body)
+            vector_loop(emitter, axis, I64(whole), I64(whole), tail, body, cover)
 
 
 # --- reductions --------------------------------------------------------------------------------
@@ -231,14 +260,6 @@ def fold_lanes(machine: Machine, node: Node, x: Value) -> Value:
         value = combine(machine, node, Value(low, x.dtype), Value(high, x.dtype)).ir
     scalar = b.extract_element(value, ir.IntType(32)(0)) if x.lanes > 1 else value
     return Value(scalar, x.dtype)
-
-
-def column_index(node: Node, index: Index, axes: Sequence[int]) -> Index:
-    """Return, of an index into the input of a reduction, that of a result of its kernel."""
-    if node.rank == len(index):
-        zero = Affine(0, (0,) * len(index[0].factors))
-        return tuple(zero if d in axes else a for d, a in enumerate(index))
-    return tuple(a for d, a in enumerate(index) if d not in axes)
 
 
 class Cells:
@@ -367,88 +388,4 @@ def _reduce_pass(
     assert rank
 
 
-def _masked_at_end(
-    emitter: Emitter, block: ir.Value, blocks: int, bounds: tuple[int, int],
-    body: Callable[[], None],
-) -> None:  # fmt: skip
-    """Emit ``body`` for a block of lanes; in the last one only those of the tail may exist."""
-    b, (whole, tail) = emitter.builder, bounds
-    if not tail:
-        body()
-        return
-    with b.if_else(b.icmp_signed("==", block, I64(blocks - 1))) as (last, before):
-        with last:
-            emitter.mask = fixed_mask(emitter.lanes, tail)
-            body()
-            emitter.mask = None
-        with before:
-            if whole:
-                body()
-
-
-def emit_columns(
-    emitter: Emitter, kernel: Kernel, share: Callable[[int], tuple[ir.Value, ir.Value]]
-) -> None:
-    """Emit a reduction over leading axes: lanes are columns; what follows is done per column."""
-    anchor = kernel.anchor
-    assert anchor is not None
-    source = anchor.inputs[0]
-    space, reduced = source.shape, anchor.attrs["axes"]
-    rank, b, m = len(space), emitter.builder, emitter.machine
-    kept = [d for d in range(rank) if d not in reduced]
-    last = kept[-1]
-    bounds = inner_bounds(space[last], emitter.lanes)
-    # several vectors side by side, so that their sums need not wait for each other
-    wide = next(v for v in (4, 2, 1) if v == 1 or space[last] % (v * emitter.lanes) == 0)
-    blocks = -(-space[last] // (wide * emitter.lanes))
-    low, high = share(math.prod(space[d] for d in kept[:-1]) * blocks)
-    anchors = [n for n in kernel.members if n.op.kind == "reduction"]
-    starts = [start_value(m, n, emitter.lanes) for n in anchors]
-    cells = Cells(emitter, b.function.entry_basic_block)
-    sums = [[cells.new(s.ir.type) for s in starts] for _ in range(wide)]
-    index = identity_index(space)
-    count = I64(math.prod(space[d] for d in reduced))
-
-    def total(cells: list[ir.Value], number: int) -> Value:
-        return Value(b.load(cells[number], typ=starts[number].ir.type), anchors[number].dtype)
-
-    def column(first: ir.Value) -> None:
-        emitter.vector = last
-        places = [b.add(first, I64(v * emitter.lanes)) for v in range(wide)]
-        for row in sums:
-            for cell, start in zip(row, starts, strict=True):
-                b.store(start.ir, cell)
-        with counted(b, I64(0), count, 1, "reduced") as number:
-            outer_position(emitter, number, [space[d] for d in reduced], list(reduced))
-            for row, place in zip(sums, places, strict=True):
-                emitter.loops[last] = place
-                emitter.forget()
-                for i, node in enumerate(anchors):
-                    x = m.splat(emitter.value(node.inputs[0], index), emitter.lanes)
-                    b.store(combine(m, node, total(row, i), x).ir, row[i])
-        for d in reduced:
-            emitter.loops[d] = I64(0)
-        for row, place in zip(sums, places, strict=True):
-            emitter.loops[last] = place
-            emitter.forget()
-            for i, node in enumerate(anchors):
-                emitter.given[id(node)] = always(m.rounded(total(row, i)))
-            for node, buffer in kernel.stores:
-                at = column_index(node, index, reduced)
-                emitter.store(buffer, linear(at, node.shape, rank), emitter.value(node, at))
-            for node in anchors:
-                del emitter.given[id(node)]
-        emitter.vector = None
-
-    with counted(b, low, high, 1, "block") as unit:
-        emitter.loops = [I64(0)] * rank
-        emitter.prelude = None
-        block = b.urem(unit, I64(blocks)) if len(kept) > 1 else unit
-        if len(kept) > 1:
-            row = b.udiv(unit, I64(blocks))
-            outer_position(emitter, row, [space[d] for d in kept[:-1]], kept[:-1])
-        first = b.mul(block, I64(wide * emitter.lanes))
-        _masked_at_end(emitter, block, blocks, bounds, lambda: column(first))
-
-
-__all__ = ["emit_columns", "emit_map", "emit_rows", "memory_type"]
+__all__ = ["emit_map", "emit_rows", "memory_type"]

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from llvmlite import ir
 
 from thalweg.backends.llvm.codegen import structured
+from thalweg.backends.llvm.codegen.column_kernel import emit_columns
 from thalweg.backends.llvm.codegen.contraction import emit_contraction
 from thalweg.backends.llvm.codegen.division import WideModule
 from thalweg.backends.llvm.codegen.emitter import Emitter, Share, counted
 from thalweg.backends.llvm.codegen.half import PlainModule
-from thalweg.backends.llvm.codegen.loop_kernel import emit_columns, emit_map, emit_rows
+from thalweg.backends.llvm.codegen.loop_kernel import emit_map, emit_rows
 from thalweg.backends.llvm.codegen.machine import I8, I32, I64, POINTER
 from thalweg.backends.llvm.codegen.packing import emit_pack
 from thalweg.backends.llvm.codegen.tiles import Tiles, known_here

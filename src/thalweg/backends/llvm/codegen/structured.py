@@ -31,8 +31,7 @@ def _anchor(kernel: Kernel) -> Node:
 
 def _start(emitter: Emitter, count: int) -> None:
     emitter.loops = [I64(0)] * count
-    emitter.vector = emitter.mask = emitter.prelude = None
-    emitter.forget()
+    emitter.leave_vector()
 
 
 def emit_fill(emitter: Emitter, kernel: Kernel, share: Share) -> None:

@@ -139,7 +139,8 @@ def make_plan(kernel: Kernel, stored: Stored, lanes: int, registers: int, thread
     updates = any(b.place == "input" for _, b in kernel.stores)
     test = mergeable(kernel, spec[2], stored)
     one = Axis("", 1, 0, 0, 0)
-    ms, ns = _merged(axes(rows), test), _merged(axes(columns), test)
+    few = math.prod(size[c] for c in columns) <= lanes  # one vector, each of whose lanes knows
+    ms, ns = _merged(axes(rows), test), _merged(axes(columns), _always if few else test)
     ks = _merged_sum(sorted(axes(summed), key=lambda x: (-abs(x.b), -abs(x.a))))  # B in its order
     n = _take_lanes(ns) if ns else one
     k = ks.pop() if ks else one
@@ -359,7 +360,11 @@ def _worth_copying(plan: Plan) -> bool:
 
 
 def _merged_sum(axes: list[Axis]) -> list[Axis]:
-    return _merged(axes, lambda first, second: True)
+    return _merged(axes, _always)
+
+
+def _always(first: str, second: str) -> bool:
+    return True
 
 
 def _take_lanes(ns: list[Axis]) -> Axis:

@@ -21,7 +21,8 @@ def merge_later(graph: Graph) -> Graph:
             return _reduced_before(node)
         if node.op.kind != "elementwise" or not node.inputs:
             return node
-        joined = next((i for i in node.inputs if i.shape == node.shape and _joins(i)), None)
+        candidates = [i for i in node.inputs if i.shape == node.shape and _joins(i)]
+        joined = max(candidates, key=lambda i: i.inputs[0].rank, default=None)  # the finest
         if joined is None:
             return node
         inner = joined.inputs[0].shape
