@@ -85,8 +85,8 @@ def _compiled(graph: Graph, target: Target, threads: int) -> tuple[bytes, dict[s
     pieces: list[Future[bytes]] = []
     with ThreadPoolExecutor(1) as pool:  # LLVM lets Python go on writing
 
-        def ready(text: str, kernels: bool) -> None:
-            level, codegen = (2, 2) if kernels else (1, 0)
+        def ready(text: str, what: str) -> None:
+            level, codegen = {"few": (2, 2), "many": (1, 2), "calls": (1, 0)}[what]
             pieces.append(pool.submit(build, text, target, level, codegen))
 
         made = lower(graph, target, threads, ready)

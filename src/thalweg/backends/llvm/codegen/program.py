@@ -18,6 +18,7 @@ from thalweg.backends.llvm.codegen.half import PlainModule
 from thalweg.backends.llvm.codegen.loop_kernel import emit_map, emit_rows
 from thalweg.backends.llvm.codegen.machine import I8, I32, I64, POINTER
 from thalweg.backends.llvm.codegen.packing import emit_pack
+from thalweg.backends.llvm.codegen.sameness import kernel_signature
 from thalweg.backends.llvm.codegen.tiles import Tiles, known_here
 from thalweg.backends.llvm.loops import Buffer, Loop, Schedule, Slot, Step, passes_of
 from thalweg.graph.node import Node
@@ -27,9 +28,9 @@ PER_INPUT, PER_OUTPUT = 4, 2
 VOID = ir.VoidType()
 
 
-Ready = Callable[[str, bool], object]
-MANY = 64  # kernels; calls of fewer are compiled well in little time
-PIECE = 1 << 19  # characters of IR that are compiled at one time
+Ready = Callable[[str, str], object]
+MANY = 64  # steps; a program of fewer is compiled well in little time
+PIECE = 1 << 17  # characters of IR that are compiled at one time
 
 
 @dataclass
@@ -40,12 +41,22 @@ class Program:
     kernels: dict[int, str]
 
 
+class _Written(ir.Function):
+    """A function whose text is made once; it does not change afterwards."""
+
+    text = ""
+
+    def __str__(self) -> str:
+        return self.text or str(super().__str__())
+
+
 class ProgramWriter:
     """Writes the LLVM module of a schedule.
 
     With ``ready`` the IR is given away in pieces, modules that call each other, so that the first
-    ones are compiled while the others are written. What calls many kernels is a piece of its own,
-    and is told from the others: it takes little of the time of a step, and much of LLVM's.
+    ones are compiled while the others are written, and what they are: ``few`` or ``many`` kernels,
+    or the ``calls`` of many kernels. These are a piece of their own: they take little of the time
+    of a step, and much of LLVM's.
     """
 
     def __init__(
@@ -60,21 +71,22 @@ class ProgramWriter:
         self.module = self._new_module()
         self.tiles = Tiles(self.module, fused)
         self.length = 0  # of the texts of this module's kernels
+        self.written: dict[str, ir.Function] = {}  # by signature, and by text
         self.made: dict[str, ir.Function] = {}
         self.nodes = schedule.buffers
         self.functions: dict[int, tuple[ir.Function, list[Buffer]]] = {}
         self.constants: dict[int, ir.GlobalVariable] = {}
+        self.many = _count(schedule) > MANY
 
     def write(self) -> Program:
         """Return the module with its kernels and the function ``run``."""
         self._functions(self.schedule)
-        many = len(self.functions) > MANY
-        if self.ready is not None and many:
+        if self.ready is not None and self.many:
             self._next_piece()
         self._run()
         text = str(self.module)
         if self.ready is not None:
-            self.ready(text, not many)
+            self.ready(text, "calls" if self.many else "few")
         return Program(text, {k: f.name for k, (f, _) in self.functions.items()})
 
     def _new_module(self) -> ir.Module:
@@ -85,7 +97,7 @@ class ProgramWriter:
     def _next_piece(self) -> None:
         """Give this module away and begin another one."""
         assert self.ready is not None
-        self.ready(str(self.module), True)
+        self.ready(str(self.module), "many" if self.many else "few")
         self.module = self.tiles.module = self._new_module()
         self.length = 0
 
@@ -105,8 +117,11 @@ class ProgramWriter:
     def _kernel(self, number: int, step: Step) -> tuple[ir.Function, list[Buffer]]:
         """Return the function of a step and the buffers that it is called with."""
         buffers = list({id(b): b for b in step.reads + step.writes}.values())
+        signature = kernel_signature(step, buffers, self.nodes)
+        if signature in self.written:
+            return self.written[signature], buffers
         kind = ir.FunctionType(VOID, [POINTER] * (len(buffers) + 1) + [I64, I64])
-        function = ir.Function(self.module, kind, f"kernel{number}_{step.kernel.kind}")
+        function = _Written(self.module, kind, f"kernel{number}_{step.kernel.kind}")
         function.attributes.add("nounwind")
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         body = builder.append_basic_block("start")
@@ -122,7 +137,8 @@ class ProgramWriter:
         builder.ret_void()
         builder.position_at_end(function.entry_basic_block)
         builder.branch(body)
-        return self._deduplicated(function), buffers
+        self.written[signature] = made = self._deduplicated(function)
+        return made, buffers
 
     def _share(self, b: ir.IRBuilder, thread: ir.Value, threads: ir.Value) -> Share:
         """Return a function that gives this thread's range of so many equal pieces of work."""
@@ -155,10 +171,10 @@ class ProgramWriter:
         else:
             structured.EMIT[kernel.kind](emitter, kernel, share)
 
-    def _deduplicated(self, function: ir.Function) -> ir.Function:
+    def _deduplicated(self, function: _Written) -> ir.Function:
         """Return an equal function that was made before, if there is one."""
-        text = str(function).replace(function.name, "kernel")
-        key = hashlib.sha256(text.encode()).hexdigest()
+        text = function.text = str(function)
+        key = hashlib.sha256(text.replace(function.name, "kernel").encode()).hexdigest()
         known = self.made.setdefault(key, function)
         if known is not function:
             del self.module.globals[function.name]
@@ -382,6 +398,11 @@ def flush_module(triple: str) -> str:
     flush_subnormals(b)
     b.ret_void()
     return str(module)
+
+
+def _count(schedule: Schedule) -> int:
+    inner = (s.loop.schedule for s in schedule.steps if s.loop is not None)
+    return len(schedule.before + schedule.steps) + sum(map(_count, inner))
 
 
 def flush_subnormals(b: ir.IRBuilder) -> Callable[[], None]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from thalweg.backends.llvm.loops import (
     Buffer,
+    Index,
     Kernel,
     Loop,
     Schedule,
@@ -46,6 +47,7 @@ class Scheduler:
         self.copied: set[int] = set()  # aliases that need a buffer of their own and a copy
         self.fusion = Fusion(graph)
         self.kernels = self.fusion.run()
+        self.reads: dict[int, list[tuple[Node, Index | None]]] = {}  # by id of the kernel
 
     def run(self) -> Schedule:
         """Return the schedule; state that cannot be updated in place is copied at the end."""
@@ -55,9 +57,10 @@ class Scheduler:
             self._give_outputs()
             self._give_arena()
             steps = self._steps()
-            if self._order(steps, checks_first=True) is None:
+            edges = self._edges(steps)
+            if self._order(steps, edges, checks_first=True) is None:
                 break
-            conflicts = self._order(steps, checks_first=False)
+            conflicts = self._order(steps, edges, checks_first=False)
             if conflicts is None:
                 break
             self.copied.update(conflicts)
@@ -118,6 +121,7 @@ class Scheduler:
             for node, _ in kernel_reads(kernel, self._is_stored_before):
                 wanted.setdefault(id(node), node)
         self._leave_to_readers(wanted)
+        self.reads = {}
         for node, _ in self.copies:
             wanted.setdefault(id(node), node)
         for key, node in wanted.items():
@@ -145,6 +149,11 @@ class Scheduler:
             node = node.inputs[0]
         return id(node) in wanted or id(node) in self.buffers or node.op.name == "full"
 
+    def _reads(self, kernel: Kernel) -> list[tuple[Node, Index | None]]:
+        if id(kernel) not in self.reads:
+            self.reads[id(kernel)] = list(kernel_reads(kernel, self._is_stored_before))
+        return self.reads[id(kernel)]
+
     def _is_stored_before(self, node: Node, kernel: Kernel) -> bool:
         if id(node) in self.fusion.inputs:
             return True
@@ -162,11 +171,12 @@ class Scheduler:
             if 0 in kernel.space:
                 continue
             stored = lambda n, k=kernel: self._is_stored_before(n, k)  # noqa: E731
-            reads = _distinct(
-                self.buffers[id(n)] for n, _ in kernel_reads(kernel, self._is_stored_before)
-            )
-            step = Step(kernel, reads, _distinct(b for _, b in kernel.stores))
-            self._note_state(step, [n for n, _ in kernel_reads(kernel, self._is_stored_before)])
+            read = [n for n, _ in self._reads(kernel)]
+            step = Step(
+                kernel, _distinct(self.buffers[id(n)] for n in read),
+                _distinct(b for _, b in kernel.stores),
+            )  # fmt: skip
+            self._note_state(step, read)
             step.checks = self._finds_faults(kernel)
             if kernel.kind == "scan":
                 self._nest(step)
@@ -265,12 +275,14 @@ class Scheduler:
 
     # --- order ----------------------------------------------------------------------------
 
-    def _order(self, steps: list[Step], checks_first: bool) -> list[int] | None:
+    def _order(
+        self, steps: list[Step], edges: list[set[int]], checks_first: bool
+    ) -> list[int] | None:
         """Sort the steps into levels; return outputs whose update in place forbids an order.
 
         With ``checks_first`` no state is updated before all indices were found to be good.
         """
-        after = self._edges(steps)
+        after = [set(e) for e in edges]
         for step in steps:
             step.level = 0
         state = {id(self.buffers[id(n)]) for n in self.graph.inputs}
@@ -353,7 +365,7 @@ class Scheduler:
             return False
         if kernel.kind == "rows" and any(m.op.kind == "reduction" for m in kernel.members):
             return False
-        for node, index in kernel_reads(kernel, self._is_stored_before):
+        for node, index in self._reads(kernel):
             if self.buffers.get(id(node)) is target and index != here:
                 return False
         return True
