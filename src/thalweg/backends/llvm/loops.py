@@ -85,8 +85,8 @@ class Kernel:
     ``kind``: ``map`` (element-wise over ``space``), ``rows`` (with reductions over the axes
     ``reduced`` of ``space``), ``columns`` (reductions whose vector lanes are kept axes),
     ``contraction``, or the name of a structured operation. ``members`` are computed here;
-    ``stores`` say which of them go to memory, and where. ``offset`` and ``steps`` place the stores
-    of a copy into a part of a larger buffer.
+    ``stores`` say which of them go to memory, and where: with ``part`` (a copy) or if the node is
+    ``placed`` (by ``id``), into a part of a larger tensor.
     """
 
     kind: str
@@ -96,6 +96,7 @@ class Kernel:
     stores: list[tuple[Node, Buffer]] = field(default_factory=list)
     reduced: tuple[int, ...] = ()
     part: Part | None = None
+    placed: dict[int, tuple[Node, Part]] = field(default_factory=dict)
     inside: set[int] = field(default_factory=set)
     name: str = ""
 
@@ -103,6 +104,17 @@ class Kernel:
         """Compute one more node in this kernel."""
         self.members.append(node)
         self.inside.add(id(node))
+
+    def place(self, node: Node, buffer: Buffer, index: Index, loops: int) -> Affine:
+        """Return where an element of a store goes: into its own buffer, or a part of a larger."""
+        part = self.placed[id(node)][1] if id(node) in self.placed else self.part
+        if part is None:
+            return linear(index, node.shape, loops)
+        place = Affine(0, (0,) * loops)
+        strides = contiguous_strides(buffer.shape)
+        for axis, stride, start, step in zip(index, strides, part.starts, part.steps, strict=True):
+            place = place.plus(axis.times(stride * step, stride * start))
+        return place
 
     def __repr__(self) -> str:
         ops = " ".join(m.op.name for m in self.members)
@@ -295,6 +307,13 @@ class Step:
     level: int = 0
     chain: int = 0
     slices: int = 0
+
+    def fills_part(self, key: int) -> bool:
+        """Whether this step writes only a part of a buffer, of that ``id``."""
+        kernel = self.kernel
+        return kernel.part is not None or any(
+            id(n) in kernel.placed for n, b in kernel.stores if id(b) == key
+        )
 
 
 @dataclass

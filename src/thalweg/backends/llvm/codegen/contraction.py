@@ -26,7 +26,7 @@ from thalweg.backends.llvm.codegen.machine import (
     register_type,
 )
 from thalweg.backends.llvm.codegen.tiles import LINE, Tiles, masked_load, prefetch
-from thalweg.backends.llvm.loops import Axis, Border, Buffer, Kernel, Plan, identity_index, linear
+from thalweg.backends.llvm.loops import Axis, Border, Buffer, Kernel, Plan, identity_index
 from thalweg.graph.dtype import DType
 from thalweg.graph.shape import Shape
 
@@ -386,7 +386,7 @@ def _epilogue(
             loaded = _from_scratch(b, plan, scratch, place, anchor.dtype)
             emitter.given[id(anchor)] = always(emitter.machine.rounded(loaded))
             for node, buffer in kernel.stores:
-                at = linear(index, node.shape, space)
+                at = kernel.place(node, buffer, index, space)
                 emitter.store(buffer, at, emitter.value(node, index))
 
         if one:

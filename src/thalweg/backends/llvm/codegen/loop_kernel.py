@@ -12,7 +12,6 @@ from thalweg.backends.llvm.codegen.emitter import Emitter, always, counted, fixe
 from thalweg.backends.llvm.codegen.machine import I64, Machine, Value, memory_type, register_type
 from thalweg.backends.llvm.loops import (
     Affine,
-    Buffer,
     Index,
     Kernel,
     identity_index,
@@ -84,19 +83,6 @@ def outer_position(
             rest = b.udiv(rest, size)
 
 
-def store_place(kernel: Kernel, buffer: Buffer, node: Node, index: Index, loops: int) -> Affine:
-    """Return where a node's element goes: its own buffer, or a part of a larger one."""
-    if kernel.part is None:
-        return linear(index, node.shape, loops)
-    place = Affine(0, (0,) * loops)
-    rows = zip(
-        index, contiguous_strides(buffer.shape), kernel.part.starts, kernel.part.steps, strict=True
-    )
-    for axis, stride, start, step in rows:
-        place = place.plus(axis.times(stride * step, stride * start))
-    return place
-
-
 # --- element-wise ------------------------------------------------------------------------------
 
 
@@ -165,7 +151,7 @@ def emit_map(
                 else:
                     at = index[:real] if real else ()
                     value = emitter.value(node, at)
-                    emitter.store(buffer, store_place(kernel, buffer, node, at, rank), value)
+                    emitter.store(buffer, kernel.place(node, buffer, at, rank), value)
 
         _run_inner(emitter, axis, inner, (chunk, chunks, size), body, cover)
 
@@ -176,7 +162,7 @@ def _map_cover(kernel: Kernel, space: Shape, lanes: int) -> Cover | None:
     if cover is None:
         return None
     for node, buffer in kernel.stores:
-        place = store_place(kernel, buffer, node, identity_index(space), len(space))
+        place = kernel.place(node, buffer, identity_index(space), len(space))
         strides = contiguous_strides(space)
         axes = cover.whole if cover.step == 1 else (cover.axis, *cover.whole)
         if any(place.factor(d) != strides[d] for d in axes):

@@ -25,10 +25,11 @@ def kernel_signature(step: Step, buffers: list[Buffer], stored: dict[int, Buffer
     lines += [
         f"{b.dtype.name}{list(b.shape)}{b.place == 'input'}" for b in buffers
     ]  # fmt: skip
+    placed = [(known(m), kernel.placed[id(m)][1]) for m in kernel.members if id(m) in kernel.placed]
     lines.append(
         f"{kernel.kind} {kernel.space} {kernel.reduced} {kernel.part} {known(kernel.anchor)} "
         f"{[known(m) for m in kernel.members]} {[(known(n), at(b)) for n, b in kernel.stores]} "
-        f"{step.packs} {at(step.packed)} {at(step.sums)}"
+        f"{placed} {step.packs} {at(step.packed)} {at(step.sums)}"
     )
     if step.plan is not None:
         lines.append(_plan_text(step.plan, number))

@@ -79,7 +79,10 @@ def _merged(axes: list[Axis], may_merge: Callable[[str, str], bool]) -> list[Axi
 def mergeable(kernel: Kernel, labels: str, stored: Stored) -> Callable[[str, str], bool]:
     """Return a test whether everything fused after a contraction walks two output axes as one."""
     space = kernel.space
-    places: list[Affine] = []
+    places = [
+        kernel.place(n, b, identity_index(space), len(space))
+        for n, b in kernel.stores if id(n) in kernel.placed
+    ]  # fmt: skip
     seen: set[tuple[int, Index]] = set()
     start = identity_index(space)
     stack = [(n, start) for n, _ in kernel.stores]
@@ -210,13 +213,13 @@ def _cut_stream(plan: Plan) -> None:
     """Cut the sum so that a large B is read in the order in which it lies in memory.
 
     Panel by panel, each line would be far from the one before it; so all panels do a few steps of k
-    before the next ones, and their partial sums wait.
+    before the next ones, and their partial sums wait: more steps if there are many sums.
     """
     row = plan.n.size * plan.align
     if plan.panels == 1 or plan.height * row > FEW:
         return
     plan.chunks, plan.taps, plan.order = plan.taps, [], "panels"
-    plan.block = max(16, SLAB // row // 8 * 8)
+    plan.block = max(16, SLAB // row // 8 * 8, plan.height // 2)
     if plan.block >= plan.k.size:
         plan.block = 0
 
@@ -354,7 +357,7 @@ def _worth_copying(plan: Plan) -> bool:
     update of the weight included: 112 against 142 GFLOP/s.
     """
     depth = plan.block or plan.k.size
-    far = plan.m.a == 1 and plan.over is None and plan.k.a * plan.align >= 1024 and depth >= 64
+    far = plan.m.a == 1 and plan.over is None and plan.k.a * plan.align >= 1024 and depth >= 32
     fits = plan.rows * depth * plan.align <= 2 * NEAREST and not plan.taps
     return far and fits and plan.order == "panels" and plan.panels >= FEWEST
 

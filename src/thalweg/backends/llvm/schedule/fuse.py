@@ -140,22 +140,44 @@ class Fusion:
             start = 0
             for x in node.inputs:
                 starts = tuple(start if d == node.attrs["axis"] else 0 for d in range(node.rank))
-                self._part(node, x, starts, (1,) * node.rank)
+                self._part(node, x, Part(starts, (1,) * node.rank))
                 start += x.shape[node.attrs["axis"]]
         elif name == "pad":
+            x, steps = node.inputs[0], tuple(i + 1 for i in node.attrs["interior"])
             self._open("fill", node, node.shape)
-            steps = tuple(i + 1 for i in node.attrs["interior"])
-            self._part(node, node.inputs[0], node.attrs["low"], steps)
+            self._part(node, x, Part(node.attrs["low"], steps))
         else:
             self._open(name, node, node.shape)
 
-    def _part(self, whole: Node, x: Node, starts: tuple[int, ...], steps: tuple[int, ...]) -> None:
-        """Open a kernel that copies one tensor into a part of a larger one."""
+    def _part(self, whole: Node, x: Node, part: Part) -> None:
+        """Open a kernel that copies one tensor into a part of a larger one.
+
+        What a contraction leaves for nobody else, it puts there itself.
+        """
+        home, earlier = self.kernel_of.get(id(x)), self.kernel_of.get(id(whole))
+        alone = len(self.readers[id(x)]) == 1 and id(x) not in self.must_store
+        kind = None if home is None or x.op.name == "part" else home.kind
+        if home is not None and kind == "contraction" and alone and x.shape == home.space:
+            if earlier is not None and earlier.kind == "fill":  # borders come first
+                self.kernels.remove(earlier)
+                self.kernels.insert(self.kernels.index(home), earlier)
+            home.placed[id(x)] = (whole, part)
+            self._follow(whole, home)
+            return
         kernel = self._open("map", whole, x.shape)
-        kernel.part = Part(starts, steps)
+        kernel.part = part
         kernel.members = [x]
         kernel.inside = set()
         self._note_reads(kernel, x)
+
+    def _follow(self, whole: Node, home: Kernel) -> None:
+        """Note that a tensor made part by part is ready after the last of its kernels."""
+        earlier = self.kernel_of.get(id(whole))
+        if earlier is None or self.kernels.index(earlier) < self.kernels.index(home):
+            self.kernel_of[id(whole)] = home
+        if earlier is not None:
+            last = self.kernel_of[id(whole)]
+            self.before[id(last)].add(id(earlier if last is home else home))
 
     def _open(self, kind: str, node: Node, space: tuple[int, ...]) -> Kernel:
         kernel = Kernel(kind, space, node)

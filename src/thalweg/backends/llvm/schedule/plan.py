@@ -17,6 +17,7 @@ from thalweg.backends.llvm.loops import (
     Step,
     identity_index,
     is_view,
+    linear,
 )
 from thalweg.backends.llvm.schedule.contractions import make_plan
 from thalweg.backends.llvm.schedule.fuse import Fusion
@@ -259,7 +260,9 @@ class Scheduler:
         if kernel.part is not None:
             assert kernel.anchor is not None
             return [(kernel.members[0], self.buffers[id(kernel.anchor)])]
-        return [(m, self.buffers[id(m)]) for m in kernel.members if id(m) in self.buffers]
+        homes = [(m, kernel.placed[id(m)][0] if id(m) in kernel.placed else m)
+                 for m in kernel.members]  # fmt: skip
+        return [(m, self.buffers[id(home)]) for m, home in homes if id(home) in self.buffers]
 
     def _finds_faults(self, kernel: Kernel) -> bool:
         stack, seen = list(kernel.members), set()
@@ -335,7 +338,7 @@ class Scheduler:
         state = {id(self.buffers[id(n)]) for n in self.graph.inputs}
         for key, writing in writers.items():
             for first, second in pairwise(writing):
-                if steps[second].kernel.part is None:
+                if not steps[second].fills_part(key):
                     after[second].add(first)
             fills = [w for w in writing if steps[w].kernel.kind == "fill"]
             for w in writing:  # a fill before the parts that go into it; these do not overlap
@@ -360,13 +363,16 @@ class Scheduler:
             return False
         target = next(b for b in step.writes if id(b) == key)
         new = next(n for n, b in kernel.stores if b is target)
-        here = identity_index(kernel.space)
         if kernel.kind == "rows" and new.shape != kernel.space:
             return False
         if kernel.kind == "rows" and any(m.op.kind == "reduction" for m in kernel.members):
             return False
+        loops = len(kernel.space)
+        here = kernel.place(new, target, identity_index(kernel.space), loops)
         for node, index in self._reads(kernel):
-            if self.buffers.get(id(node)) is target and index != here:
+            if self.buffers.get(id(node)) is not target:
+                continue
+            if index is None or linear(index, node.shape, loops) != here:
                 return False
         return True
 

@@ -165,7 +165,7 @@ class Slicer:
             index = member_index(kernel, node)
             if index is None:
                 return None
-            note(buffer, linear(index, node.shape, rank))
+            note(buffer, kernel.place(node, buffer, index, rank))
         for node, index in kernel_reads(kernel, self.is_stored):
             if index is not None:
                 note(self.buffers[id(node)], linear(index, node.shape, rank))
