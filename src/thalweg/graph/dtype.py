@@ -98,9 +98,10 @@ def as_dtype(given: Any) -> DType:
             raise TypeError
         return _BY_NUMPY[np.dtype(given).newbyteorder("=")]
     except (TypeError, KeyError):
-        raise DTypeError(
-            f"{given!r} is not a dtype of Thalweg; {nearest(str(given), DTYPES)}. {where()}"
-        ) from None
+        hint = nearest(str(given), DTYPES)
+        if isinstance(given, int):
+            hint += "; sizes go together as one tuple: zeros((2, 3)), not zeros(2, 3)"
+        raise DTypeError(f"{given!r} is not a dtype of Thalweg; {hint}. {where()}") from None
 
 
 @cache

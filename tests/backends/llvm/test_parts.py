@@ -54,6 +54,7 @@ def test_products_put_into_larger_tensors(width: str, threads: int) -> None:
     check(lambda a, b, c: tw.concatenate([a @ b, a[:, :1], a @ c], 1).sum(1), a, b, c)
     check(lambda a, b: tw.concatenate([a @ b, a @ b], 0), a, b)
     check(lambda a, b: (tw.pad(a @ b, 1), a @ b), a, b)
+    check(lambda a, b: tw.relu(tw.pad(tw.relu(a @ b) * 2, 0)) + 1, a, b)
     agree(
         lambda x, v, w: tw.sum(tw.sin(tw.conv(tw.relu(tw.conv(x, v, padding=1)), w, padding=2))),
         draw(2, 6, 5, 3), draw(3, 3, 3, 9), draw(3, 3, 9, 17),

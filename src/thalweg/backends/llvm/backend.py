@@ -316,9 +316,12 @@ def _times(program: NativeProgram, made: Any, text: str, arrays: Sequence[Array]
 
 def _measure(
     schedule: Schedule, names: dict[int, str], library: Library, given: list[Array],
-    results: list[Array], lines: list[str], times: int,
+    results: list[Array], lines: list[str], times: int, entered: int = 1,
 ) -> float:  # fmt: skip
-    """Add a line for each kernel of a schedule that runs so many times, and return the sum."""
+    """Add a line for each kernel of a schedule that runs so many times, and return the sum.
+
+    ``entered``: how often a loop begins, and what is done once in front of it.
+    """
     memory, arena = _aligned(max(schedule.arena_size, 1))
     memory[:] = 0
     fault = np.zeros(1, np.int64)
@@ -329,8 +332,9 @@ def _measure(
             zeros = [np.zeros(n.shape, n.dtype.numpy) for n in inner.graph.inputs]
             made = [np.zeros(o.shape, o.dtype.numpy) for o in inner.outputs]
             count = times * step.loop.length
-            whole += _measure(inner, names, library, zeros, made, lines, count)
+            whole += _measure(inner, names, library, zeros, made, lines, count, times)
             continue
+        often = entered if any(step is s for s in schedule.before) else times
         buffers = list({id(b): b for b in step.reads + step.writes}.values())
         address: dict[str, Callable[[Buffer], int]] = {
             "input": lambda b: _address(given[b.number]),
@@ -347,8 +351,8 @@ def _measure(
             function(*args)
             spent.append(time.perf_counter() - start)
         middle = sorted(spent)[len(spent) // 2] * 1e6
-        whole += middle * times
-        lines.append(_time_line(step, names[id(step)], middle, buffers, times))
+        whole += middle * often
+        lines.append(_time_line(step, names[id(step)], middle, buffers, often))
     return whole
 
 

@@ -157,7 +157,8 @@ class Fusion:
         home, earlier = self.kernel_of.get(id(x)), self.kernel_of.get(id(whole))
         alone = len(self.readers[id(x)]) == 1 and id(x) not in self.must_store
         kind = None if home is None or x.op.name == "part" else home.kind
-        if home is not None and kind == "contraction" and alone and x.shape == home.space:
+        whole_space = home is not None and x.shape == home.space != whole.shape
+        if home is not None and kind == "contraction" and alone and whole_space:
             if earlier is not None and earlier.kind == "fill":  # borders come first
                 self.kernels.remove(earlier)
                 self.kernels.insert(self.kernels.index(home), earlier)

@@ -186,6 +186,8 @@ def _fold_reduction(node: Node) -> Node:
 def _folded(node: Node) -> Node:
     if node.op.kind == "movement" and node.op.name not in ("pad", "concatenate"):
         return _fold_view(node)
+    if node.op.name == "pad" and not any(node.attrs["low"] + node.attrs["high"]):
+        return node if any(node.attrs["interior"]) else node.inputs[0]
     if node.op.kind == "elementwise":
         return _fold_elementwise(node)
     if node.op.name == "contract":
