@@ -63,7 +63,7 @@ def test_pooling_of_few_channels(width: str) -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@given_settings(max_examples=30, deadline=None)
+@given_settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_convolutions_of_few_outputs(width: str, draws: Any) -> None:
     """Forward with what is fused behind it, and both gradients."""

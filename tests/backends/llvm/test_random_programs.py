@@ -13,7 +13,7 @@ import thalweg as tw
 from thalweg.backends.llvm import compile as stages
 from thalweg.settings import settings
 
-PROGRAMS, EACH = 12, 8
+PROGRAMS, EACH = 8, 8
 
 
 def check(program: Drawn, message: str) -> None:

@@ -31,3 +31,45 @@ def test_one_example_goes_through_its_heads() -> None:
     wanted = attend(*map(tw.tensor, arrays)).numpy()
     np.testing.assert_allclose(step(*arrays).numpy(), wanted, atol=2e-6)
     assert "in chain 1 of 16 slices" in step.explain(*arrays)
+
+
+def test_one_image_goes_through_its_convolutions() -> None:
+    """Small weights are read again for each image; pooling and borders go along."""
+    draw = np.random.default_rng(1)
+    shapes = [(8, 12, 10, 3), (3, 3, 3, 9), (3, 3, 9, 17), (17,)]
+    arrays = [draw.standard_normal(s) for s in shapes]
+
+    def look(x: Any, v: Any, w: Any, b: Any) -> Any:
+        y = tw.relu(tw.conv(tw.relu(tw.conv(x, v, padding=1)), w, padding=1) + b)
+        return tw.tanh(tw.max_pool(y, 2)).sum((1, 2))
+
+    def step(*arrays: Any) -> Any:
+        loss = lambda *arrays: (look(*arrays) ** 2).mean()  # noqa: E731
+        return tw.value_and_grad(loss, argnums=(0, 1, 2, 3))(*arrays)
+
+    value, grads = step(*map(tw.tensor, arrays))
+    for threads in (1, 2, 3):  # of more, each would have too few images
+        settings.threads = threads
+        fast = tw.compile(step)
+        got, found = fast(*arrays)
+        np.testing.assert_allclose(got.numpy(), value.numpy(), rtol=1e-10)
+        for f, g in zip(found, grads, strict=True):
+            np.testing.assert_allclose(f.numpy(), g.numpy(), rtol=1e-8, atol=1e-8)
+        lines = [x for x in fast.explain(*arrays).split("\n") if "in chain 1 of 8 slices" in x]
+        kinds = {line.split()[1].split("[")[0] for line in lines}
+        assert (kinds == {"contraction", "map"}) == (threads < 3)
+
+
+def test_packing_by_groups_does_not_go_along_with_images() -> None:
+    """As many groups as images: a slice of the packed weight is not what an image needs."""
+    draw = np.random.default_rng(2)
+    x, w = draw.standard_normal((8, 9, 7, 8)), draw.standard_normal((3, 3, 1, 8))
+
+    def step(x: Any, w: Any) -> Any:
+        loss = lambda x: tw.sin(tw.conv(tw.sin(x), w, padding=1, groups=8)).sum()  # noqa: E731
+        return tw.value_and_grad(loss)(x)
+
+    settings.threads = 2
+    fast, (_, wanted) = tw.compile(step), step(tw.tensor(x), tw.tensor(w))
+    np.testing.assert_allclose(fast(x, w)[1].numpy(), wanted.numpy(), rtol=1e-9, atol=1e-9)
+    assert "of 8 slices" in fast.explain(x, w)

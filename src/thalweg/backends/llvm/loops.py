@@ -53,6 +53,11 @@ def linear(index: Index, shape: Shape, loops: int) -> Affine:
     return total
 
 
+def lane_axis(space: Shape) -> int:
+    """Return the axis along which the lanes of an element-wise kernel run."""
+    return max((d for d, n in enumerate(space) if n > 1), default=len(space) - 1)
+
+
 @dataclass(eq=False)
 class Buffer:
     """A row-major array in memory.

@@ -15,6 +15,7 @@ from thalweg.backends.llvm.loops import (
     Index,
     Kernel,
     identity_index,
+    lane_axis,
     linear,
     source_index,
 )
@@ -120,15 +121,20 @@ def collapsed(kernel: Kernel, stored: Callable[[Node], bool]) -> int:
 
 
 def emit_map(
-    emitter: Emitter, kernel: Kernel, share: Callable[[int], tuple[ir.Value, ir.Value]]
-) -> None:
-    """Emit an element-wise kernel."""
+    emitter: Emitter, kernel: Kernel, share: Callable[[int], tuple[ir.Value, ir.Value]],
+    slices: int = 1,
+) -> None:  # fmt: skip
+    """Emit an element-wise kernel; each of its slices is a whole number of units."""
     flat = collapsed(kernel, emitter.stored)
-    space: Shape = (flat,) if flat else kernel.space or (1,)
+    space: Shape = kernel.space or (1,)
+    if flat:
+        space = (slices, flat // slices) if slices > 1 else (flat,)
     rank = len(space)
     real = len(kernel.space)
-    axis = max((d for d in range(rank) if space[d] > 1), default=rank - 1)  # of the lanes
-    cover = _map_cover(kernel, space, emitter.lanes) if axis == rank - 1 else None
+    axis = lane_axis(space)
+    cover = None
+    if axis == rank - 1 and not flat:
+        cover = _map_cover(kernel, space, emitter.lanes, slices)
     axis, together = (axis, [axis]) if cover is None else (cover.axis, [cover.axis, *cover.whole])
     others = [d for d in range(rank) if d not in together]
     inner, size = space[axis], CHUNK - CHUNK % (cover.step if cover is not None else 1)
@@ -146,8 +152,9 @@ def emit_map(
         def body() -> None:
             for node, buffer in kernel.stores:
                 if flat:
-                    value = emitter.value(node, _spread_flat(index[0], real))
-                    emitter.store(buffer, index[0], value)
+                    place = linear(index, space, rank)
+                    value = emitter.value(node, _spread_flat(place, real))
+                    emitter.store(buffer, place, value)
                 else:
                     at = index[:real] if real else ()
                     value = emitter.value(node, at)
@@ -156,9 +163,10 @@ def emit_map(
         _run_inner(emitter, axis, inner, (chunk, chunks, size), body, cover)
 
 
-def _map_cover(kernel: Kernel, space: Shape, lanes: int) -> Cover | None:
+def _map_cover(kernel: Kernel, space: Shape, lanes: int, slices: int) -> Cover | None:
     """Return how lanes cover short last axes, if all results then lie side by side."""
-    cover = covering(space, range(len(space)), lanes)
+    first = next(d for d in range(len(space) + 1) if math.prod(space[:d]) >= slices)
+    cover = covering(space, range(first, len(space)), lanes)
     if cover is None:
         return None
     for node, buffer in kernel.stores:
@@ -171,12 +179,12 @@ def _map_cover(kernel: Kernel, space: Shape, lanes: int) -> Cover | None:
 
 
 def _spread_flat(place: Affine, rank: int) -> Index:
-    """Return an index of ``rank`` axes whose row-major position is the flat loop.
+    """Return an index of ``rank`` axes whose row-major position is the given one.
 
     Only its last axis moves: loads of row-major arrays of the full shape come out right, and axes
     of size 1 elsewhere read 0.
     """
-    zero = Affine(0, (0,))
+    zero = Affine(0, (0,) * len(place.factors))
     return (zero,) * (rank - 1) + (place,) if rank else ()
 
 

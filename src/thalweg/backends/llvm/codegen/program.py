@@ -163,7 +163,7 @@ class ProgramWriter:
                 emitter, kernel, step.plan, self.tiles, share, step.packed, step.sums
             )
         elif kernel.kind == "map":
-            emit_map(emitter, kernel, share)
+            emit_map(emitter, kernel, share, step.slices or 1)
         elif kernel.kind == "rows":
             emit_rows(emitter, kernel, share, passes_of(kernel))
         elif kernel.kind == "columns":

@@ -29,7 +29,7 @@ def kernel_signature(step: Step, buffers: list[Buffer], stored: dict[int, Buffer
     lines.append(
         f"{kernel.kind} {kernel.space} {kernel.reduced} {kernel.part} {known(kernel.anchor)} "
         f"{[known(m) for m in kernel.members]} {[(known(n), at(b)) for n, b in kernel.stores]} "
-        f"{placed} {step.packs} {at(step.packed)} {at(step.sums)}"
+        f"{placed} {step.slices} {step.packs} {at(step.packed)} {at(step.sums)}"
     )
     if step.plan is not None:
         lines.append(_plan_text(step.plan, number))

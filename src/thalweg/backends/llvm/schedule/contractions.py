@@ -142,8 +142,9 @@ def make_plan(kernel: Kernel, stored: Stored, lanes: int, registers: int, thread
     updates = any(b.place == "input" for _, b in kernel.stores)
     test = mergeable(kernel, spec[2], stored)
     one = Axis("", 1, 0, 0, 0)
-    few = math.prod(size[c] for c in columns) <= lanes  # one vector, each of whose lanes knows
-    ms, ns = _merged(axes(rows), test), _merged(axes(columns), _always if few else test)
+    ms, ns = _merged(axes(rows), test), _merged(axes(columns), _always)
+    if len(ns) > 1 or (ns and ns[0].size > lanes):  # else each lane of one vector has its place
+        ns = _merged(axes(columns), test)
     ks = _merged_sum(sorted(axes(summed), key=lambda x: (-abs(x.b), -abs(x.a))))  # B in its order
     n = _take_lanes(ns) if ns else one
     k = ks.pop() if ks else one

@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from thalweg.backends.llvm.loops import (
+    Affine,
     Buffer,
-    Index,
     Kernel,
     Loop,
     Schedule,
@@ -17,7 +17,6 @@ from thalweg.backends.llvm.loops import (
     Step,
     identity_index,
     is_view,
-    linear,
 )
 from thalweg.backends.llvm.schedule.contractions import make_plan
 from thalweg.backends.llvm.schedule.fuse import Fusion
@@ -48,7 +47,7 @@ class Scheduler:
         self.copied: set[int] = set()  # aliases that need a buffer of their own and a copy
         self.fusion = Fusion(graph)
         self.kernels = self.fusion.run()
-        self.reads: dict[int, list[tuple[Node, Index | None]]] = {}  # by id of the kernel
+        self.reads: dict[int, list[tuple[Node, Affine | None]]] = {}  # by id of the kernel
 
     def run(self) -> Schedule:
         """Return the schedule; state that cannot be updated in place is copied at the end."""
@@ -150,7 +149,7 @@ class Scheduler:
             node = node.inputs[0]
         return id(node) in wanted or id(node) in self.buffers or node.op.name == "full"
 
-    def _reads(self, kernel: Kernel) -> list[tuple[Node, Index | None]]:
+    def _reads(self, kernel: Kernel) -> list[tuple[Node, Affine | None]]:
         if id(kernel) not in self.reads:
             self.reads[id(kernel)] = list(kernel_reads(kernel, self._is_stored_before))
         return self.reads[id(kernel)]
@@ -369,12 +368,10 @@ class Scheduler:
             return False
         loops = len(kernel.space)
         here = kernel.place(new, target, identity_index(kernel.space), loops)
-        for node, index in self._reads(kernel):
-            if self.buffers.get(id(node)) is not target:
-                continue
-            if index is None or linear(index, node.shape, loops) != here:
-                return False
-        return True
+        return all(
+            place == here for node, place in self._reads(kernel)
+            if self.buffers.get(id(node)) is target
+        )  # fmt: skip
 
 
 def _circles(count: list[int], later: list[list[int]], after: list[set[int]]) -> set[int]:

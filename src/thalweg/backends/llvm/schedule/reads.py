@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from thalweg.backends.llvm.loops import Index, Kernel, identity_index, source_index
+from thalweg.backends.llvm.loops import (
+    Affine,
+    Index,
+    Kernel,
+    identity_index,
+    linear,
+    source_index,
+)
 from thalweg.backends.llvm.schedule.contractions import resolve
 from thalweg.backends.llvm.schedule.fuse import row_level
 from thalweg.graph.node import Node
@@ -12,8 +19,12 @@ from thalweg.graph.node import Node
 
 def kernel_reads(
     kernel: Kernel, is_stored: Callable[[Node, Kernel], bool]
-) -> Iterator[tuple[Node, Index | None]]:
-    """Yield the stored nodes that a kernel reads, each with the index that it reads them at."""
+) -> Iterator[tuple[Node, Affine | None]]:
+    """Yield the stored nodes that a kernel reads, and the place that its loops read in each.
+
+    None where no loops of the kernel's space say so, as for the operands of a contraction.
+    """
+    loops = len(kernel.space)
 
     def stored(node: Node) -> bool:
         return is_stored(node, kernel)
@@ -32,7 +43,7 @@ def kernel_reads(
         elif kernel.kind == "fill":
             continue
         elif kernel.part is not None and stored(member):
-            yield member, identity_index(member.shape)
+            yield member, linear(identity_index(member.shape), member.shape, loops)
         elif member.op.kind == "structured":
             for i in member.inputs:
                 found = resolve(i, identity_index(i.shape), stored)
@@ -53,10 +64,14 @@ def kernel_reads(
             if node.op.name == "reshape" and at is None:
                 while behind.op.name == "reshape" and not stored(behind):
                     behind = behind.inputs[0]
-            if stored(behind):
-                yield behind, at
-            else:
+            if not stored(behind):
                 stack.append((behind, at))
+            elif at is not None:
+                yield behind, linear(at, behind.shape, loops)
+            elif node.op.name == "reshape" and index is not None:  # in the same order
+                yield behind, linear(index, node.shape, loops)
+            else:
+                yield behind, None
 
 
 def _moved(kernel: Kernel, node: Node, index: Index | None, position: int) -> Index | None:

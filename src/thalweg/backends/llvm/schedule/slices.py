@@ -19,12 +19,13 @@ from thalweg.backends.llvm.loops import (
     Kernel,
     Plan,
     Step,
-    linear,
+    lane_axis,
 )
 from thalweg.backends.llvm.schedule.reads import kernel_reads, member_index
 from thalweg.graph.node import Node
 
 Loops = Sequence[tuple[int, int]]  # size and stride of each
+SHARED = 1 << 16  # bytes of a weight that each slice may read again
 EACH = 4  # slices a thread should have at least, so that no thread waits long
 
 
@@ -143,14 +144,25 @@ class Slicer:
             return found
         return self._of_kernel(step, lead)
 
+    def _shared(self, step: Step, lead: list[Axis]) -> int:
+        """Return the bytes of the operand that all slices read."""
+        plan = step.plan
+        assert plan is not None
+        if all(x.a for x in lead):
+            return (step.packed or self.buffers[id(plan.b)]).nbytes
+        return self.buffers[id(plan.a)].nbytes
+
     def _of_kernel(self, step: Step, lead: list[Axis]) -> dict[int, list[_Access]] | None:
         kernel, plan = step.kernel, step.plan
         positions = [int(x.labels) for x in lead] if plan is None else []
         if plan is not None:
             assert kernel.anchor is not None
             labels = kernel.anchor.attrs["spec"][2]
-            if any(len(x.labels) != 1 or not x.a or not x.b for x in lead):
-                return None  # an operand that slices share is better read once for all
+            if any(len(x.labels) != 1 for x in lead):
+                return None
+            each = all(x.a and x.b for x in lead)
+            if not each and self._shared(step, lead) > SHARED:
+                return None  # it is better read once for all slices
             positions = [labels.index(x.labels) for x in lead]
         found: dict[int, list[_Access]] = {}
 
@@ -166,18 +178,21 @@ class Slicer:
             if index is None:
                 return None
             note(buffer, kernel.place(node, buffer, index, rank))
-        for node, index in kernel_reads(kernel, self.is_stored):
-            if index is not None:
-                note(self.buffers[id(node)], linear(index, node.shape, rank))
+        for node, place in kernel_reads(kernel, self.is_stored):
+            if place is not None:
+                note(self.buffers[id(node)], place)
             elif plan is None:
                 return None
         if plan is not None:
             found.setdefault(id(self.buffers[id(plan.a)]), []).append(_operand(plan, "a", lead))
             if step.packed is None:
-                place = id(self.buffers[id(plan.b)])
-                found.setdefault(place, []).append(_operand(plan, "b", lead))
-            else:
+                right = id(self.buffers[id(plan.b)])
+                found.setdefault(right, []).append(_operand(plan, "b", lead))
+            elif all(x.b for x in lead):
                 found[id(step.packed)] = [_whole(step.packed, lead)]
+            else:  # each slice reads all panels
+                every = (math.prod(step.packed.shape), 1)
+                found[id(step.packed)] = [_Access([(x.size, 0) for x in lead], [every], 0)]
         return found
 
 
@@ -189,6 +204,9 @@ def _outer(step: Step) -> list[Axis]:
     if step.plan is not None:
         return [] if step.plan.order == "outer" else step.plan.outer
     kernel = step.kernel
+    if kernel.kind == "map":
+        before = kernel.space[: lane_axis(kernel.space)]
+        return [Axis(str(d), n, 0, 0, 0) for d, n in enumerate(before)]
     if kernel.kind != "rows":
         return []
     kept = len(kernel.space) - len(kernel.reduced)
@@ -206,7 +224,7 @@ def _counts(step: Step, least: int) -> list[int]:
     for axis in _outer(step):
         product *= axis.size
         counts.append(product)
-    return [c for c in reversed(counts) if c >= least]
+    return [c for c in counts if c >= least]
 
 
 def _lead(outer: list[Axis], slices: int) -> list[Axis] | None:
