@@ -42,6 +42,22 @@ def test_state_that_moves_within_itself(name: str, shape: tuple[int, ...]) -> No
         np.testing.assert_allclose(state.numpy(), wanted.numpy(), rtol=1e-4, atol=1e-5)
 
 
+def test_state_that_keeps_an_axis_of_its_sums() -> None:
+    """Two sums of one kernel, whose results have different ranks."""
+    x, first = data(30, 8), data(1, 8)
+    state = tw.tensor(first)
+
+    @tw.compile
+    def step(x: Any) -> Any:
+        sums = tw.sum(x * x, 0)
+        state.assign(tw.sum(x, 0, keepdims=True) * 0.1 + state)
+        return sums
+
+    for _ in range(2):
+        np.testing.assert_allclose(step(x).numpy(), (x * x).sum(0), rtol=1e-5)
+    np.testing.assert_allclose(state.numpy(), first + 0.2 * x.sum(0), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_products_put_into_larger_tensors(width: str, threads: int) -> None:

@@ -17,10 +17,11 @@ import llvmlite.ir as ir
 import numpy as np
 import pytest
 
+import thalweg as tw
 from thalweg.backends.llvm.runtime import cache as disk
 from thalweg.backends.llvm.runtime import target
 from thalweg.backends.llvm.runtime.barrier import emit_barrier
-from thalweg.backends.llvm.runtime.library import Library, assembly, build
+from thalweg.backends.llvm.runtime.library import TILE, Library, assembly, build
 from thalweg.backends.llvm.runtime.target import Target
 from thalweg.backends.llvm.runtime.team import Team, team
 from thalweg.errors import SettingError
@@ -471,3 +472,10 @@ def test_warm_start_does_not_compile(tmp_path: Path) -> None:
     """
     for state in ("cold", "warm"):
         assert finished(python(script, state, THALWEG_CACHE_DIR=str(tmp_path))) == "done"
+
+
+def test_tiles_are_known_by_their_names() -> None:
+    """The compiler gives them more time, also where there are many kernels."""
+    settings.backend = "llvm"
+    text = tw.compile(lambda a, b: a @ b).explain(np.ones((40, 30)), np.ones((30, 50)))
+    assert f'define void @"{TILE}' in text

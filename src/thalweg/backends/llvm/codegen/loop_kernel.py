@@ -169,13 +169,11 @@ def _map_cover(kernel: Kernel, space: Shape, lanes: int, slices: int) -> Cover |
     cover = covering(space, range(first, len(space)), lanes)
     if cover is None:
         return None
-    for node, buffer in kernel.stores:
-        place = kernel.place(node, buffer, identity_index(space), len(space))
-        strides = contiguous_strides(space)
-        axes = cover.whole if cover.step == 1 else (cover.axis, *cover.whole)
-        if any(place.factor(d) != strides[d] for d in axes):
-            return None
-    return cover
+    strides, index = contiguous_strides(space), identity_index(space)
+    axes = cover.whole if cover.step == 1 else (cover.axis, *cover.whole)
+    places = [kernel.place(n, b, index, len(space)) for n, b in kernel.stores]
+    beside = all(p.factor(d) == strides[d] for p in places for d in axes)
+    return cover if beside else None
 
 
 def _spread_flat(place: Affine, rank: int) -> Index:

@@ -156,9 +156,10 @@ class Fusion:
         """
         home, earlier = self.kernel_of.get(id(x)), self.kernel_of.get(id(whole))
         alone = len(self.readers[id(x)]) == 1 and id(x) not in self.must_store
-        kind = None if home is None or x.op.name == "part" else home.kind
-        whole_space = home is not None and x.shape == home.space != whole.shape
-        if home is not None and kind == "contraction" and alone and whole_space:
+        if (
+            alone and home is not None and home.kind == "contraction"
+            and x.shape == home.space != whole.shape
+        ):  # fmt: skip
             if earlier is not None and earlier.kind == "fill":  # borders come first
                 self.kernels.remove(earlier)
                 self.kernels.insert(self.kernels.index(home), earlier)

@@ -362,7 +362,7 @@ class Scheduler:
             return False
         target = next(b for b in step.writes if id(b) == key)
         new = next(n for n, b in kernel.stores if b is target)
-        if kernel.kind == "rows" and new.shape != kernel.space:
+        if new.shape != kernel.space:
             return False
         if kernel.kind == "rows" and any(m.op.kind == "reduction" for m in kernel.members):
             return False
