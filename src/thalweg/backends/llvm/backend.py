@@ -324,6 +324,7 @@ def _measure(
     """
     memory, arena = _aligned(max(schedule.arena_size, 1))
     memory[:] = 0
+    kept = {id(b): _aligned(b.nbytes) for s in schedule.steps for b in s.writes if b.slice_bytes}
     fault = np.zeros(1, np.int64)
     whole = 0.0
     for step in schedule.before + schedule.steps:
@@ -340,7 +341,7 @@ def _measure(
             "input": lambda b: _address(given[b.number]),
             "output": lambda b: _address(results[b.number]),
             "constant": _constant_address,
-            "arena": lambda b: arena + b.offset,
+            "arena": lambda b: kept[id(b)][1] if id(b) in kept else arena + b.offset,
         }
         args = [address[b.place](b) for b in buffers] + [_address(fault), 0, 1]
         kinds = [ctypes.c_void_p] * (len(buffers) + 1) + [ctypes.c_int64] * 2

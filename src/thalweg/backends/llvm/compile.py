@@ -17,6 +17,7 @@ from thalweg.backends.llvm.schedule import (
     narrow,
     scans,
     simplify,
+    winograd,
 )
 from thalweg.backends.llvm.schedule.contractions import describe
 from thalweg.backends.llvm.schedule.plan import Scheduler
@@ -42,6 +43,7 @@ def passes(lanes: int) -> list[tuple[GraphPass, str]]:
         (layout.merge_later, "a tensor is read through split axes, but not through joined ones"),
         (simplify.fold, "what was folded makes more of it visible"),
         (layout.read_padded, "a value and its padded copy need not both be written"),
+        (winograd.fewer_products, "sums of few products cost less than many products"),
         (simplify.matrix_times_vector, "a single column would leave most lanes of a tile empty"),
         (simplify.split_contractions, "weights should be read by the core that updated them"),
         (simplify.split_reductions, "threads can share a reduction only along axes that stay"),

@@ -63,7 +63,8 @@ class Buffer:
     """A row-major array in memory.
 
     ``place``: ``input`` or ``output`` (``number`` is the position in the call), ``arena``
-    (``offset`` in bytes), or ``constant`` (``data``).
+    (``offset`` in bytes), or ``constant`` (``data``). With ``slice_bytes``, a thread keeps only the
+    slice that its chain of kernels is at, and ``slot_bytes`` lie from one thread to the next.
     """
 
     name: str
@@ -73,11 +74,17 @@ class Buffer:
     number: int = 0
     offset: int = 0
     data: np.ndarray[Any, Any] | None = None
+    slice_bytes: int = 0
+    slot_bytes: int = 0
 
     @property
     def nbytes(self) -> int:
         """Size in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
+
+    def room(self, threads: int) -> int:
+        """Return the bytes that the arena holds for it."""
+        return self.slot_bytes * threads or self.nbytes
 
     def __repr__(self) -> str:
         return f"{self.name}:{self.dtype.name}{list(self.shape)}"

@@ -92,7 +92,7 @@ def collapsed(kernel: Kernel, stored: Callable[[Node], bool]) -> int:
 
     It can when every store and load is row-major over the full space, or a single number.
     """
-    if kernel.part is not None:
+    if kernel.part is not None or kernel.placed:
         return 0
     size = math.prod(kernel.space)
     full = identity_index(kernel.space)

@@ -271,11 +271,21 @@ class ProgramWriter:
         calls = []
         for s in steps:
             function, buffers = self.functions[id(s)]
-            calls.append((known_here(self.module, function), [pointer(x) for x in buffers]))
+            places = [(pointer(x), x) for x in buffers]
+            calls.append((known_here(self.module, function), places))
         low, high = self._share(b, thread, threads)(steps[0].slices)
         with counted(b, low, high, 1, "slice") as i:
+
+            def here(place: ir.Value, buffer: Buffer) -> ir.Value:
+                """Return where the whole would begin for slice i to be where the thread has it."""
+                if not buffer.slice_bytes:
+                    return place
+                slot = b.mul(thread, I64(buffer.slot_bytes))
+                back = b.sub(slot, b.mul(i, I64(buffer.slice_bytes)))
+                return b.gep(place, [back], source_etype=I8)
+
             for function, places in calls:
-                b.call(function, [*places, fault, i, slices])
+                b.call(function, [*(here(*p) for p in places), fault, i, slices])
 
     def _loop(
         self, b: ir.IRBuilder, loop: Loop, pointer: Callable[[Buffer], ir.Value],

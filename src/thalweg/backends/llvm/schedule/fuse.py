@@ -22,6 +22,7 @@ from thalweg.backends.llvm.loops import (
 )
 from thalweg.graph.node import Graph, Node
 from thalweg.graph.rewrite import topological, users
+from thalweg.graph.shape import Shape
 
 COSTLY = frozenset(
     [
@@ -137,11 +138,9 @@ class Fusion:
     def _place_structured(self, node: Node) -> None:
         name = node.op.name
         if name == "concatenate":
-            start = 0
-            for x in node.inputs:
-                starts = tuple(start if d == node.attrs["axis"] else 0 for d in range(node.rank))
-                self._part(node, x, Part(starts, (1,) * node.rank))
-                start += x.shape[node.attrs["axis"]]
+            if not self._is_within(node):
+                for x, starts in self._pieces(node, (0,) * node.rank):
+                    self._part(node, x, Part(starts, (1,) * node.rank))
         elif name == "pad":
             x, steps = node.inputs[0], tuple(i + 1 for i in node.attrs["interior"])
             self._open("fill", node, node.shape)
@@ -149,10 +148,27 @@ class Fusion:
         else:
             self._open(name, node, node.shape)
 
-    def _part(self, whole: Node, x: Node, part: Part) -> None:
-        """Open a kernel that copies one tensor into a part of a larger one.
+    def _is_within(self, node: Node) -> bool:
+        """Whether a concatenation is only a part of another one, which places its parts."""
+        readers = self.readers[id(node)] if id(node) not in self.must_store else []
+        return len(readers) == 1 and readers[0].op.name == "concatenate"
 
-        What a contraction leaves for nobody else, it puts there itself.
+    def _pieces(self, node: Node, starts: Shape) -> Iterator[tuple[Node, Shape]]:
+        """Yield what lies side by side in a concatenation, and where each begins."""
+        axis, start = node.attrs["axis"], starts[node.attrs["axis"]]
+        for x in node.inputs:
+            here = (*starts[:axis], start, *starts[axis + 1 :])
+            if x.op.name == "concatenate" and self._is_within(x):
+                yield from self._pieces(x, here)
+            else:
+                yield x, here
+            start += x.shape[axis]
+
+    def _part(self, whole: Node, x: Node, part: Part) -> None:
+        """Compute one tensor in, or copy it into, a part of a larger one.
+
+        What a contraction leaves for nobody else, it puts there itself. What nobody else stores
+        is computed on the way, by one kernel for all parts of one shape.
         """
         home, earlier = self.kernel_of.get(id(x)), self.kernel_of.get(id(whole))
         alone = len(self.readers[id(x)]) == 1 and id(x) not in self.must_store
@@ -166,11 +182,27 @@ class Fusion:
             home.placed[id(x)] = (whole, part)
             self._follow(whole, home)
             return
-        kernel = self._open("map", whole, x.shape)
-        kernel.part = part
-        kernel.members = [x]
-        kernel.inside = set()
+        fresh = home is None and x.op.kind != "leaf" and x.shape != whole.shape
+        fresh = fresh and id(x) not in self.must_store and id(x) not in self.inputs
+        if fresh and earlier is not None and self._takes(earlier, x):
+            kernel = earlier
+        else:
+            kernel = self._open("map", whole, x.shape)
+            kernel.members, kernel.inside = [], set()
+        if fresh:
+            kernel.add(x)
+            kernel.placed[id(x)] = (whole, part)
+        else:
+            kernel.part, kernel.members = part, [x]
         self._note_reads(kernel, x)
+
+    def _takes(self, kernel: Kernel, x: Node) -> bool:
+        """Whether a kernel that places parts of a tensor can place one more."""
+        alike = kernel.kind == "map" and kernel.placed and kernel.space == x.shape
+        others = (self.kernel_of.get(id(read)) for read, _ in self._reads(x, None))
+        return bool(alike) and id(x) not in kernel.placed and not any(
+            other is not None and self._reaches(other, kernel) for other in others
+        )  # fmt: skip
 
     def _follow(self, whole: Node, home: Kernel) -> None:
         """Note that a tensor made part by part is ready after the last of its kernels."""
@@ -193,12 +225,12 @@ class Fusion:
 
     def _open_map(self, node: Node) -> None:
         """Open an element-wise kernel, or join one of the same space that reads the same data."""
-        reads = {id(n) for n, _ in self._reads(node, identity_index(node.shape)) if n.rank}
+        reads = {id(n) for n, _ in self._reads(node, None) if n.rank}
         for kernel in reversed(self.kernels[-NEAR:]):
             if kernel.kind != "map" or kernel.part or kernel.space != node.shape or not reads:
                 continue
             known = {id(n) for m in kernel.members
-                     for n, _ in self._reads(m, identity_index(m.shape), inside=False)}  # fmt: skip
+                     for n, _ in self._reads(m, None, inside=False)}  # fmt: skip
             if reads & known and self._may_join(kernel, node, identity_index(node.shape)):
                 self._add(kernel, node)
                 return
@@ -211,12 +243,12 @@ class Fusion:
 
     def _note_reads(self, kernel: Kernel, node: Node) -> None:
         for source in node.inputs:
-            for read, _ in self._reads(source, identity_index(source.shape)):
+            for read, _ in self._reads(source, None):
                 other = self.kernel_of.get(id(read))
                 if other is not None and other is not kernel:
                     self.before[id(kernel)].add(id(other))
         if not node.inputs or kernel.part is not None:
-            for read, _ in self._reads(node, identity_index(node.shape)):
+            for read, _ in self._reads(node, None):
                 other = self.kernel_of.get(id(read))
                 if other is not None and other is not kernel:
                     self.before[id(kernel)].add(id(other))
@@ -224,9 +256,12 @@ class Fusion:
     # --- joining --------------------------------------------------------------------------
 
     def _reads(
-        self, node: Node, index: Index, inside: bool = True
+        self, node: Node, index: Index | None, inside: bool = True
     ) -> Iterator[tuple[Node, Index | None]]:
-        """Yield the computed or given nodes that a node's value is made of, with their index."""
+        """Yield the computed or given nodes that a node's value is made of, with their index.
+
+        Without an index, which takes time to follow, only the nodes.
+        """
         seen: set[tuple[int, Index | None]] = set()
         stack: list[tuple[Node, Index | None]] = [(node, index)]
         first = True
@@ -247,7 +282,7 @@ class Fusion:
     def _join(self, node: Node) -> bool:
         """Add an element-wise node to the kernel of something that it reads, if that can be."""
         tried: set[int] = set()
-        for read, _ in self._reads(node, identity_index(node.shape)):
+        for read, _ in self._reads(node, None):
             kernel = self.kernel_of.get(id(read))
             if kernel is None or id(kernel) in tried or kernel.kind not in OPEN_KINDS:
                 continue
@@ -280,8 +315,7 @@ class Fusion:
 
     def _large(self, node: Node) -> list[Node]:
         """Return the tensors of a node's size that its value is made of."""
-        reads = self._reads(node, identity_index(node.shape))
-        return [n for n, _ in reads if n.size == node.size]
+        return [n for n, _ in self._reads(node, None) if n.size == node.size]
 
     def _reaches(self, later: Kernel, earlier: Kernel) -> bool:
         """Whether ``later`` needs the result of ``earlier``, directly or through others."""
@@ -326,7 +360,9 @@ class Fusion:
             return
         for read, _ in self._reads(source, index):
             kernel = self.kernel_of.get(id(read))
-            if kernel is None or kernel.kind not in ("map", "rows") or kernel.part is not None:
+            if kernel is None or kernel.kind not in ("map", "rows"):
+                continue
+            if kernel.part is not None or kernel.placed:
                 continue
             if kernel.space != source.shape or (kernel.kind == "rows" and kernel.reduced != axes):
                 continue

@@ -60,6 +60,8 @@ def _joins(node: Node) -> bool:
     if node.op.name != "reshape" or not node.size:
         return False
     source = node.inputs[0]
+    if source.op.name == "concatenate":  # lies in memory anyway, in the same order
+        return False
     return (
         reshape_index(source.shape, node.shape, identity_index(node.shape)) is None
         and reshape_index(node.shape, source.shape, identity_index(source.shape)) is not None

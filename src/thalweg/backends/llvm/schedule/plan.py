@@ -22,7 +22,7 @@ from thalweg.backends.llvm.schedule.contractions import make_plan
 from thalweg.backends.llvm.schedule.fuse import Fusion
 from thalweg.backends.llvm.schedule.reads import kernel_reads
 from thalweg.backends.llvm.schedule.scans import follows
-from thalweg.backends.llvm.schedule.slices import Slicer
+from thalweg.backends.llvm.schedule.slices import Slicer, keep_slices
 from thalweg.graph.dtype import float32, uint8
 from thalweg.graph.node import Graph, Node
 from thalweg.ops.identity import BARRIER
@@ -64,11 +64,12 @@ class Scheduler:
             if conflicts is None:
                 break
             self.copied.update(conflicts)
-        slicer = Slicer(self.buffers, self._is_stored_before, self.threads)
+        slicer = Slicer(self.buffers, self._reads, self.threads)
         slicer.chain(steps, self._edges(steps))
         before = self._hoisted(steps)
         rest = [s for s in steps if s not in before]
-        size = _place(rest, before)
+        keep_slices(rest, before, self.threads)
+        size = _place(rest, before, self.threads)
         return Schedule(
             self.graph, rest, self.buffers, self.outputs, size, before=before
         )
@@ -404,7 +405,7 @@ def _distinct(buffers: Iterator[Buffer] | list[Buffer]) -> list[Buffer]:
 # --- memory ------------------------------------------------------------------------------------
 
 
-def _place(steps: list[Step], before: list[Step]) -> int:
+def _place(steps: list[Step], before: list[Step], threads: int) -> int:
     """Give every arena buffer an offset, so that those alive at one time do not overlap.
 
     What is made before a loop stays to its end.
@@ -424,16 +425,16 @@ def _place(steps: list[Step], before: list[Step]) -> int:
             if b.place == "arena":
                 found[id(b)], born[id(b)], dies[id(b)] = b, 0, end
     placed: list[Buffer] = []
-    for b in sorted(found.values(), key=lambda b: -b.nbytes):
+    for b in sorted(found.values(), key=lambda b: -b.room(threads)):
         taken = sorted(
-            (o.offset, o.offset + max(o.nbytes, 1)) for o in placed
+            (o.offset, o.offset + max(o.room(threads), 1)) for o in placed
             if born[id(o)] <= dies[id(b)] and born[id(b)] <= dies[id(o)]
         )  # fmt: skip
         offset = 0
         for low, high in taken:
-            if offset + b.nbytes <= low:
+            if offset + b.room(threads) <= low:
                 break
             offset = max(offset, -(-high // ALIGN) * ALIGN)
         b.offset = offset
         placed.append(b)
-    return max((b.offset + b.nbytes for b in placed), default=0)
+    return max((b.offset + b.room(threads) for b in placed), default=0)

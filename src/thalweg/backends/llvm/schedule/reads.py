@@ -42,7 +42,7 @@ def kernel_reads(
                 yield i, None
         elif kernel.kind == "fill":
             continue
-        elif kernel.part is not None and stored(member):
+        elif stored(member) and id(member) not in kernel.inside:  # a copy
             yield member, linear(identity_index(member.shape), member.shape, loops)
         elif member.op.kind == "structured":
             for i in member.inputs:

@@ -21,11 +21,13 @@ from thalweg.backends.llvm.loops import (
     Step,
     lane_axis,
 )
-from thalweg.backends.llvm.schedule.reads import kernel_reads, member_index
+from thalweg.backends.llvm.schedule.reads import member_index
 from thalweg.graph.node import Node
 
 Loops = Sequence[tuple[int, int]]  # size and stride of each
+Reads = Sequence[tuple[Node, Affine | None]]  # what a kernel reads, and at which place
 SHARED = 1 << 16  # bytes of a weight that each slice may read again
+APART = 128  # bytes: processors fetch lines in pairs, so threads would disturb each other
 EACH = 4  # slices a thread should have at least, so that no thread waits long
 
 
@@ -56,9 +58,9 @@ class Slicer:
     """Finds chains and puts the steps of each beside each other."""
 
     def __init__(
-        self, buffers: dict[int, Buffer], is_stored: Callable[[Node, Kernel], bool], threads: int
+        self, buffers: dict[int, Buffer], reads: Callable[[Kernel], Reads], threads: int
     ) -> None:
-        self.buffers, self.is_stored, self.threads = buffers, is_stored, threads
+        self.buffers, self.reads, self.threads = buffers, reads, threads
         self.known: dict[tuple[int, int], dict[int, list[_Access]] | None] = {}
 
     def chain(self, steps: list[Step], after: list[set[int]]) -> None:
@@ -75,7 +77,8 @@ class Slicer:
                 longer = self._chain_from(i, slices, steps, after, ahead, taken)
                 if len(longer) > max(len(found), 1):
                     found, count = longer, slices
-            if found and _levels(after, [*chains, found]) is not None:
+            multiplies = any(steps[j].plan is not None for j in found)
+            if multiplies and _levels(after, [*chains, found]) is not None:
                 chains.append(found)
                 taken.update(found)
                 for j in found:
@@ -161,7 +164,8 @@ class Slicer:
             if any(len(x.labels) != 1 for x in lead):
                 return None
             each = all(x.a and x.b for x in lead)
-            if not each and self._shared(step, lead) > SHARED:
+            own = _own_bytes(plan, kernel, lead)
+            if not each and self._shared(step, lead) > max(SHARED, own):
                 return None  # it is better read once for all slices
             positions = [labels.index(x.labels) for x in lead]
         found: dict[int, list[_Access]] = {}
@@ -178,7 +182,7 @@ class Slicer:
             if index is None:
                 return None
             note(buffer, kernel.place(node, buffer, index, rank))
-        for node, place in kernel_reads(kernel, self.is_stored):
+        for node, place in self.reads(kernel):
             if place is not None:
                 note(self.buffers[id(node)], place)
             elif plan is None:
@@ -194,6 +198,33 @@ class Slicer:
                 every = (math.prod(step.packed.shape), 1)
                 found[id(step.packed)] = [_Access([(x.size, 0) for x in lead], [every], 0)]
         return found
+
+
+def _own_bytes(plan: Plan, kernel: Kernel, lead: list[Axis]) -> int:
+    """Return the bytes that a slice of a contraction has: of one operand, and of the result."""
+    slices = math.prod(x.size for x in lead)
+    which = plan.a if all(x.a for x in lead) else plan.b
+    both = which.size * plan.align + math.prod(kernel.space) * plan.align
+    return both // slices
+
+
+def keep_slices(steps: list[Step], before: list[Step], threads: int) -> None:
+    """Let each thread keep one slice of what only the kernels of one chain write and read.
+
+    Written as a whole, it would leave the near caches although nobody needs it any more.
+    """
+    homes: dict[int, set[int]] = {}
+    found: dict[int, tuple[Buffer, int]] = {}
+    for group, chained in ((before, False), (steps, True)):
+        for step in group:
+            for b in step.reads + step.writes:
+                homes.setdefault(id(b), set()).add(step.chain if chained else 0)
+                found[id(b)] = b, step.slices
+    for key, (b, slices) in found.items():
+        alone = len(homes[key]) == 1 and 0 not in homes[key]
+        if alone and b.place == "arena" and slices > threads and b.nbytes % slices == 0:
+            b.slice_bytes = b.nbytes // slices
+            b.slot_bytes = -(-b.slice_bytes // APART) * APART
 
 
 def _outer(step: Step) -> list[Axis]:
@@ -217,8 +248,8 @@ def _outer(step: Step) -> list[Axis]:
 
 
 def _counts(step: Step, least: int) -> list[int]:
-    """Return into how many slices a contraction, or the packing for one, can be cut."""
-    if step.plan is None:
+    """Return into how many slices a contraction, or what may stand in front of one, can be cut."""
+    if step.plan is None and not step.kernel.placed:
         return []
     counts, product = [], 1
     for axis in _outer(step):
