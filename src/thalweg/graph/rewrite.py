@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable
+from operator import is_
 
 from thalweg.graph.node import Graph, Node
 
@@ -15,17 +16,20 @@ def topological(outputs: Iterable[Node], ends: Container[int] = ()) -> list[Node
     """
     order: list[Node] = []
     done: set[int] = set()
-    stack: list[tuple[Node, bool]] = [(n, False) for n in reversed(list(outputs))]
+    begun: set[int] = set()
+    stack = list(outputs)[::-1]
     while stack:
-        node, ready = stack.pop()
-        if id(node) in done:
-            continue
-        if ready or not node.inputs or id(node) in ends:
-            done.add(id(node))
+        node = stack[-1]
+        key = id(node)
+        if key in done:
+            stack.pop()
+        elif key in begun or not node.inputs or key in ends:
+            stack.pop()
+            done.add(key)
             order.append(node)
         else:
-            stack.append((node, True))
-            stack.extend((i, False) for i in reversed(node.inputs) if id(i) not in done)
+            begun.add(key)
+            stack.extend([i for i in node.inputs[::-1] if id(i) not in done])
     return order
 
 
@@ -40,9 +44,7 @@ def users(nodes: Iterable[Node]) -> dict[int, list[Node]]:
 
 def with_inputs(node: Node, inputs: tuple[Node, ...]) -> Node:
     """Return the same operation applied to other inputs of the same shapes."""
-    if len(inputs) == len(node.inputs) and all(
-        a is b for a, b in zip(inputs, node.inputs, strict=True)
-    ):
+    if len(inputs) == len(node.inputs) and all(map(is_, inputs, node.inputs)):
         return node
     return Node(
         node.op, inputs, node.attrs, node.shape, node.dtype, None, node.origin, node.scope
@@ -56,7 +58,7 @@ def rewrite(outputs: list[Node], rule: Callable[[Node], Node]) -> list[Node]:
     """
     new: dict[int, Node] = {}
     for node in topological(outputs):
-        rebuilt = with_inputs(node, tuple(new[id(i)] for i in node.inputs))
+        rebuilt = with_inputs(node, tuple([new[id(i)] for i in node.inputs]))
         new[id(node)] = rule(rebuilt)
     return [new[id(n)] for n in outputs]
 
@@ -66,7 +68,7 @@ def substitute(outputs: list[Node], replacements: dict[int, Node]) -> list[Node]
     new: dict[int, Node] = dict(replacements)
     for node in topological(outputs, ends=replacements):
         if id(node) not in new:
-            new[id(node)] = with_inputs(node, tuple(new[id(i)] for i in node.inputs))
+            new[id(node)] = with_inputs(node, tuple([new[id(i)] for i in node.inputs]))
     return [new[id(n)] for n in outputs]
 
 

@@ -424,17 +424,16 @@ def _place(steps: list[Step], before: list[Step], threads: int) -> int:
         for b in step.reads + step.writes:
             if b.place == "arena":
                 found[id(b)], born[id(b)], dies[id(b)] = b, 0, end
-    placed: list[Buffer] = []
+    placed: list[tuple[int, int, int, int]] = []  # born, dies, and from where to where
     for b in sorted(found.values(), key=lambda b: -b.room(threads)):
-        taken = sorted(
-            (o.offset, o.offset + max(o.room(threads), 1)) for o in placed
-            if born[id(o)] <= dies[id(b)] and born[id(b)] <= dies[id(o)]
-        )  # fmt: skip
-        offset = 0
-        for low, high in taken:
-            if offset + b.room(threads) <= low:
+        first, last, room, offset = born[id(b)], dies[id(b)], b.room(threads), 0
+        taken = [
+            (low, high) for begins, ends, low, high in placed if begins <= last and first <= ends
+        ]
+        for low, high in sorted(taken):
+            if offset + room <= low:
                 break
             offset = max(offset, -(-high // ALIGN) * ALIGN)
         b.offset = offset
-        placed.append(b)
-    return max((b.offset + b.room(threads) for b in placed), default=0)
+        placed.append((first, last, offset, offset + max(room, 1)))
+    return max((b.offset + b.room(threads) for b in found.values()), default=0)
