@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,9 @@ def _compiled(graph: Graph, target: Target, threads: int) -> tuple[bytes, dict[s
     with ThreadPoolExecutor(1) as pool:  # LLVM lets Python go on writing
 
         def ready(text: str, what: str) -> None:
+            if what == "common":
+                pieces.append(pool.submit(_common, text, target))
+                return
             level, codegen = {"few": (2, 2), "many": (1, 2), "calls": (1, 0)}[what]
             pieces.append(pool.submit(build, text, target, level, codegen))
 
@@ -96,6 +99,11 @@ def _compiled(graph: Graph, target: Target, threads: int) -> tuple[bytes, dict[s
         "threads": worthwhile_threads(made.schedule, threads),
     }  # fmt: skip
     return b"".join(codes), facts
+
+
+@lru_cache(maxsize=16)
+def _common(text: str, target: Target) -> bytes:
+    return build(text, target)
 
 
 def _parted(code: bytes, sizes: list[int]) -> list[bytes]:

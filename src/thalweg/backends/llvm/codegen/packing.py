@@ -106,7 +106,7 @@ def _pack_transposed(
     """Copy squares of 16 by 16, transposed in registers; the rest element by element."""
     whole_k = plan.k.size - plan.k.size % BLOCK
     if whole_k:
-        square = tiles.shared("transpose", [POINTER, POINTER, I64, I64, I64, I64], _emit_transpose)
+        square = tiles.common.get(b.module, "transpose", _emit_transpose)
         with counted(b, I64(0), I64(plan.width), BLOCK, "c") as c:
             left = b.sub(columns, c)
             some = b.icmp_signed(">", left, I64(0))  # else the panel's first column is read
@@ -118,13 +118,16 @@ def _pack_transposed(
         _pack_plain(b, plan, kind, origin, target, columns, I64(whole_k), I64(plan.k.size))
 
 
-def _emit_transpose(function: ir.Function) -> None:
+def _emit_transpose(module: ir.Module) -> ir.Function:
     """Write ``void transpose(source, target, i64 step, i64 width, i64 columns, i64 depth)``.
 
     Row c of the source, ``step`` further, becomes column c of the target, whose rows are ``width``
-    long; there are 16, and those beyond ``columns`` are zeros. One function does for all shapes:
-    it holds a square in registers, and takes LLVM longer than most kernels.
+    long; there are 16, and those beyond ``columns`` are zeros. One function does for all shapes.
     """
+    kinds = [POINTER, POINTER, I64, I64, I64, I64]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), "transpose")
+    for attribute in ("noinline", "nounwind"):
+        function.attributes.add(attribute)
     source, target, step, width, columns, depth = function.args
     b = ir.IRBuilder(function.append_basic_block("entry"))
     kind = ir.FloatType()
@@ -144,6 +147,7 @@ def _emit_transpose(function: ir.Function) -> None:
             put = b.mul(b.add(k, I64(i)), width)
             b.store(row, b.gep(target, [put], source_etype=kind), align=4)
     b.ret_void()
+    return function
 
 
 def transposed(b: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:

@@ -11,6 +11,7 @@ from llvmlite import ir
 
 from thalweg.backends.llvm.codegen import structured
 from thalweg.backends.llvm.codegen.column_kernel import emit_columns
+from thalweg.backends.llvm.codegen.common import Common
 from thalweg.backends.llvm.codegen.contraction import emit_contraction
 from thalweg.backends.llvm.codegen.division import WideModule
 from thalweg.backends.llvm.codegen.emitter import Emitter, Share, counted
@@ -55,8 +56,8 @@ class ProgramWriter:
 
     With ``ready`` the IR is given away in pieces, modules that call each other, so that the first
     ones are compiled while the others are written, and what they are: ``few`` or ``many`` kernels,
-    or the ``calls`` of many kernels. These are a piece of their own: they take little of the time
-    of a step, and much of LLVM's.
+    ``common`` functions, or the ``calls`` of many kernels. These are a piece of their own: they
+    take little of the time of a step, and much of LLVM's.
     """
 
     def __init__(
@@ -69,7 +70,8 @@ class ProgramWriter:
         self.kind = WideModule if lanes == 16 else PlainModule if plain else ir.Module
         self.triple = triple
         self.module = self._new_module()
-        self.tiles = Tiles(self.module, fused)
+        self.common = Common(apart=ready is not None)
+        self.tiles = Tiles(self.module, fused, self.common)
         self.length = 0  # of the texts of this module's kernels
         self.written: dict[str, ir.Function] = {}  # by signature, and by text
         self.made: dict[str, ir.Function] = {}
@@ -87,6 +89,8 @@ class ProgramWriter:
         text = str(self.module)
         if self.ready is not None:
             self.ready(text, "calls" if self.many else "few")
+            for common in self.common.texts.values():
+                self.ready(common, "common")
         return Program(text, {k: f.name for k, (f, _) in self.functions.items()})
 
     def _new_module(self) -> ir.Module:
@@ -186,7 +190,7 @@ class ProgramWriter:
 
     def _run(self) -> None:
         """Write ``void run(ptr table, i64 thread, i64 threads, ptr barrier)``."""
-        barrier = self.emit_barrier(self.module)
+        barrier = self.common.get(self.module, "barrier", self.emit_barrier)
         kind = ir.FunctionType(VOID, [POINTER, I64, I64, POINTER])
         run = ir.Function(self.module, kind, "run")
         table, thread, threads, state = run.args

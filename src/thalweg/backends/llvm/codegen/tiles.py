@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
+from thalweg.backends.llvm.codegen.common import Common
 from thalweg.backends.llvm.codegen.emitter import aligned, fixed_mask
 from thalweg.backends.llvm.codegen.machine import (
     I32,
@@ -28,8 +29,8 @@ AHEAD = 24  # steps of k: about what it takes to bring a line from a far cache
 class Tiles:
     """Makes the tile functions of one module; equal tiles are made once."""
 
-    def __init__(self, module: ir.Module, fused: bool) -> None:
-        self.module = module
+    def __init__(self, module: ir.Module, fused: bool, common: Common) -> None:
+        self.module, self.common = module, common
         self.fused = fused  # whether the processor multiplies and adds in one instruction
         self._made: dict[object, ir.Function] = {}
 
@@ -50,18 +51,6 @@ class Tiles:
         if key not in self._made:
             self._made[key] = self._make(plan, dtype, rows, vectors, masked, step, depth)
         return known_here(self.module, self._made[key])
-
-    def shared(
-        self, name: str, types: list[ir.Type], emit: Callable[[ir.Function], None]
-    ) -> ir.Function:
-        """Return a function that ``emit`` writes when it is wanted for the first time."""
-        if name not in self._made:
-            kind = ir.FunctionType(ir.VoidType(), types)
-            function = self._made[name] = ir.Function(self.module, kind, name)
-            for attribute in ("noinline", "nounwind"):
-                function.attributes.add(attribute)
-            emit(function)
-        return known_here(self.module, self._made[name])
 
     @staticmethod
     def counted_tap(plan: Plan) -> int | None:
