@@ -25,13 +25,13 @@ SCRIPT = """
         kept.append(memory)
         return made
 
-    kept, product = [], tw.compile(lambda a, b: a @ b.T)
+    kept, products = [], tw.compile(lambda pairs: [a @ b.T for a, b in pairs])
     for m in (1, 7, 64):
         for n in (1, 5, 16, 17, 33, 40, 47, 70, 130):
-            for k in (16, 32, 48, 33):
-                a, b = at_the_end((m, k)), at_the_end((n, k))
+            pairs = [(at_the_end((m, k)), at_the_end((n, k))) for k in (16, 32, 48, 33)]
+            for (a, b), found in zip(pairs, products(pairs), strict=True):
                 wanted = a.astype(np.float64) @ b.T.astype(np.float64)
-                np.testing.assert_allclose(product(a, b).numpy(), wanted, atol=1e-4)
+                np.testing.assert_allclose(found.numpy(), wanted, atol=1e-4)
     print("done")
 """
 

@@ -9,6 +9,9 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
+from thalweg.backends.llvm.codegen.emitter import counted
+from thalweg.backends.llvm.codegen.machine import I8, I64, POINTER
+
 _texts: dict[tuple[str, str], tuple[str, ir.FunctionType]] = {}  # by target and name
 
 
@@ -42,4 +45,26 @@ class Common:
         return ir.Function(module, kind, name)
 
 
-__all__ = ["Common"]
+def emit_gather(module: ir.Module) -> ir.Function:
+    """Write ``void gather(target, base, rows, first, low, high, bytes)``.
+
+    Row i of the target, for i from ``low`` up to ``high``, is row ``rows[first + i]`` of the base.
+    """
+    void, kinds = ir.VoidType(), [POINTER] * 3 + [I64] * 4
+    function = ir.Function(module, ir.FunctionType(void, kinds), "gather")
+    for attribute in ("noinline", "nounwind"):
+        function.attributes.add(attribute)
+    target, base, rows, first, low, high, count = function.args
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    kind = ir.FunctionType(void, [POINTER, POINTER, I64, ir.IntType(1)])
+    copy = ir.Function(module, kind, "llvm.memcpy.p0.p0.i64")
+    with counted(b, low, high, 1, "row") as i:
+        row = b.load(b.gep(rows, [b.add(first, i)], source_etype=I64), typ=I64)
+        source = b.gep(base, [b.mul(row, count)], source_etype=I8)
+        put = b.gep(target, [b.mul(i, count)], source_etype=I8)
+        b.call(copy, [put, source, count, ir.IntType(1)(0)])
+    b.ret_void()
+    return function
+
+
+__all__ = ["Common", "emit_gather"]

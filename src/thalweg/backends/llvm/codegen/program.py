@@ -11,7 +11,7 @@ from llvmlite import ir
 
 from thalweg.backends.llvm.codegen import structured
 from thalweg.backends.llvm.codegen.column_kernel import emit_columns
-from thalweg.backends.llvm.codegen.common import Common
+from thalweg.backends.llvm.codegen.common import Common, emit_gather
 from thalweg.backends.llvm.codegen.contraction import emit_contraction
 from thalweg.backends.llvm.codegen.division import WideModule
 from thalweg.backends.llvm.codegen.emitter import Emitter, Share, counted
@@ -384,23 +384,11 @@ class ProgramWriter:
         row_bytes = node.dtype.itemsize * math.prod(node.shape[1:])
         low = b.udiv(b.mul(I64(batch), thread), threads)
         high = b.udiv(b.mul(I64(batch), b.add(thread, I64(1))), threads)
-        with b.if_then(gathered), counted(b, low, high, 1, "row") as i:
-            index = b.add(b.mul(step, I64(batch)), i)
-            row = b.load(b.gep(rows, [index], source_etype=I64), typ=I64)
-            source = b.gep(base, [b.mul(row, I64(row_bytes))], source_etype=I8)
-            put = b.gep(target, [b.mul(i, I64(row_bytes))], source_etype=I8)
-            copy_bytes(b, put, source, row_bytes)
+        gather = self.common.get(self.module, "gather", emit_gather)
+        with b.if_then(gathered):
+            first = b.mul(step, I64(batch))
+            b.call(gather, [target, base, rows, first, low, high, I64(row_bytes)])
         return b.select(gathered, target, plain), gathered
-
-
-def copy_bytes(b: ir.IRBuilder, target: ir.Value, source: ir.Value, count: int) -> None:
-    """Copy a fixed number of bytes."""
-    name = "llvm.memcpy.p0.p0.i64"
-    function = b.module.globals.get(name)
-    if function is None:
-        kinds = [POINTER, POINTER, I64, ir.IntType(1)]
-        function = ir.Function(b.module, ir.FunctionType(VOID, kinds), name)
-    b.call(function, [target, source, I64(count), ir.IntType(1)(0)])
 
 
 def flush_module(triple: str) -> str:
