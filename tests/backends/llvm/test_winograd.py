@@ -44,17 +44,17 @@ SHAPES = [(1, 4, 4, 1, 1), (3, 5, 7, 3, 17), (8, 6, 9, 4, 6), (16, 3, 4, 20, 5),
 @pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_value_and_gradients(shape: tuple[int, ...], width: str) -> None:
+def test_value_and_gradients(shape: Any, width: str) -> None:
     settings.vector, settings.threads = width, 3
     *images, channels, outputs = shape
-    for padding in (0, 1, ((2, 0), (1, 3))):
-        if padding or min(images[1:]) >= 4:
-            agree(lambda x, w, p=padding: tw.sum(tw.sin(tw.conv(x, w, padding=p))),
-                  draw(*images, channels), draw(3, 3, channels, outputs))  # fmt: skip
+    paddings: list[Any] = [1, ((2, 0), (1, 3)), 0 if min(images[1:]) >= 4 else 2]
+    padding = paddings[(WIDTHS.index(width) + SHAPES.index(shape)) % 3]
+    agree(lambda x, w: tw.sum(tw.sin(tw.conv(x, w, padding=padding))),
+          draw(*images, channels), draw(3, 3, channels, outputs))  # fmt: skip
 
 
 @pytest.mark.usefixtures("always")
-@given_settings(max_examples=12, deadline=None)
+@given_settings(max_examples=8, deadline=None)
 @given(st.data())
 def test_what_stands_around(draws: Any) -> None:
     """A bias, a second convolution, statistics of a batch, a residual: drawn sizes."""

@@ -11,7 +11,7 @@ from llvmlite import ir
 
 from thalweg.backends.llvm.codegen import structured
 from thalweg.backends.llvm.codegen.column_kernel import emit_columns
-from thalweg.backends.llvm.codegen.common import Common, emit_gather
+from thalweg.backends.llvm.codegen.common_functions import CommonFunctions, emit_gather
 from thalweg.backends.llvm.codegen.contraction import emit_contraction
 from thalweg.backends.llvm.codegen.division import WideModule
 from thalweg.backends.llvm.codegen.emitter import Emitter, Share, counted
@@ -70,7 +70,7 @@ class ProgramWriter:
         self.kind = WideModule if lanes == 16 else PlainModule if plain else ir.Module
         self.triple = triple
         self.module = self._new_module()
-        self.common = Common(apart=ready is not None)
+        self.common = CommonFunctions(apart=ready is not None)
         self.tiles = Tiles(self.module, fused, self.common)
         self.length = 0  # of the texts of this module's kernels
         self.written: dict[str, ir.Function] = {}  # by signature, and by text

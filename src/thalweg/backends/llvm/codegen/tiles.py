@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from thalweg.backends.llvm.codegen.common import Common
+from thalweg.backends.llvm.codegen.common_functions import CommonFunctions
 from thalweg.backends.llvm.codegen.emitter import aligned, fixed_mask
 from thalweg.backends.llvm.codegen.machine import (
     I32,
@@ -29,7 +29,7 @@ AHEAD = 24  # steps of k: about what it takes to bring a line from a far cache
 class Tiles:
     """Makes the tile functions of one module; equal tiles are made once."""
 
-    def __init__(self, module: ir.Module, fused: bool, common: Common) -> None:
+    def __init__(self, module: ir.Module, fused: bool, common: CommonFunctions) -> None:
         self.module, self.common = module, common
         self.fused = fused  # whether the processor multiplies and adds in one instruction
         self._made: dict[object, ir.Function] = {}

@@ -15,7 +15,7 @@ from thalweg.backends.llvm.codegen.machine import I8, I64, POINTER
 _texts: dict[tuple[str, str], tuple[str, ir.FunctionType]] = {}  # by target and name
 
 
-class Common:
+class CommonFunctions:
     """The common functions that one program calls, each with the IR of its module.
 
     Not ``apart``, they are written into the module that calls them.
@@ -67,4 +67,4 @@ def emit_gather(module: ir.Module) -> ir.Function:
     return function
 
 
-__all__ = ["Common", "emit_gather"]
+__all__ = ["CommonFunctions", "emit_gather"]
