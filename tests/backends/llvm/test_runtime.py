@@ -1,6 +1,7 @@
 """Check targets, loading, the disk cache, the barrier and the team of threads."""
 
 import ctypes
+import gc
 import os
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from thalweg.backends.llvm.runtime.barrier import emit_barrier
 from thalweg.backends.llvm.runtime.library import TILE, Library, assembly, build
 from thalweg.backends.llvm.runtime.target import Target
 from thalweg.backends.llvm.runtime.team import Team, _cores, team
-from thalweg.errors import SettingError
+from thalweg.errors import SettingError, ShapeError
 from thalweg.settings import settings
 
 LONG, POINTER = ir.IntType(64), ir.PointerType()
@@ -479,3 +480,19 @@ def test_tiles_are_known_by_their_names() -> None:
     settings.backend = "llvm"
     text = tw.compile(lambda a, b: a @ b).explain(np.ones((40, 30)), np.ones((30, 50)))
     assert f'define void @"{TILE}' in text
+
+
+def test_garbage_is_collected_again_after_a_compilation() -> None:
+    """It waits meanwhile, and stays off where it was off."""
+    fails = tw.compile(lambda x: x @ x)
+    for held in (False, True):
+        (gc.disable if held else gc.enable)()
+        try:
+            settings.cache = False
+            tw.compile(lambda x: tw.exp(x) + 1)(np.ones(3, np.float32))
+            with pytest.raises(ShapeError):
+                fails(np.ones((2, 3), np.float32))
+            assert gc.isenabled() != held
+        finally:
+            gc.enable()
+            settings.cache = True
