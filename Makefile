@@ -62,7 +62,7 @@ $(VENV)/.digits: $(VENV)/.made pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.made pyproject.toml
-	$(PIP) --editable '.[test,judges,sklearn,plots]'
+	$(PIP) --no-compile --editable '.[test,judges,sklearn,plots]'
 	@touch $@ $(VENV)/.digits
 
 clean:

@@ -55,9 +55,8 @@ def check(function: Callable[..., Any], *arrays: Any, tolerance: float = 2e-5) -
 def test_matrix_products_of_any_shape_and_order(width: str, m: int) -> None:
     settings.vector, settings.threads = width, 2
     for k, n in itertools.product((1, 7, 33), (1, 17, 101)):
-        check(lambda a, b: a @ b, data(m, k), data(k, n))
-        check(lambda a, b: a @ b.T, data(m, k), data(n, k))
-        check(lambda a, b: a.T @ b, data(k, m), data(k, n))
+        check(lambda a, b, c, d: (a @ b, a @ c.T, d.T @ b),
+              data(m, k), data(k, n), data(n, k), data(k, m))  # fmt: skip
     check(lambda a, b: a.T @ b.T, data(33, m), data(101, 33))
 
 
