@@ -73,3 +73,18 @@ def test_packing_by_groups_does_not_go_along_with_images() -> None:
     fast, (_, wanted) = tw.compile(step), step(tw.tensor(x), tw.tensor(w))
     np.testing.assert_allclose(fast(x, w)[1].numpy(), wanted.numpy(), rtol=1e-9, atol=1e-9)
     assert "of 8 slices" in fast.explain(x, w)
+
+
+def test_borders_are_made_when_they_are_needed() -> None:
+    """Of ten padded images in a row, memory is taken for a few at one time."""
+    x = np.random.default_rng(3).standard_normal((4, 16, 16, 8)).astype(np.float32)
+    w = np.full((3, 3, 8, 8), 0.02, np.float32)
+
+    def deep(x: Any, w: Any) -> Any:
+        for _ in range(10):
+            x = tw.tanh(tw.conv(x, w, padding=1)) - x.mean((0, 1, 2))
+        return x
+
+    text = tw.compile(deep).explain(x, w)
+    arena = int(text.split("arena: ")[1].split(" ")[0].replace(",", ""))
+    assert arena < 5 * 4 * 18 * 18 * 8 * 4

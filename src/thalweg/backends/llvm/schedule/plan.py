@@ -68,6 +68,7 @@ class Scheduler:
         slicer.chain(steps, self._edges(steps))
         before = self._hoisted(steps)
         rest = [s for s in steps if s not in before]
+        _delay(rest, self._edges(rest))
         keep_slices(rest, before, self.threads)
         size = _place(rest, before, self.threads)
         return Schedule(
@@ -403,6 +404,26 @@ def _distinct(buffers: Iterator[Buffer] | list[Buffer]) -> list[Buffer]:
 
 
 # --- memory ------------------------------------------------------------------------------------
+
+
+def _delay(steps: list[Step], after: list[set[int]]) -> None:
+    """Do what takes more memory than it frees in the last level before it is needed.
+
+    Borders of zeros and weights turned round could be made at once, but would lie there meanwhile.
+    """
+    later: list[list[int]] = [[] for _ in steps]
+    for i, sources in enumerate(after):
+        for s in sources - {i}:
+            later[s].append(i)
+    for i in reversed(range(len(steps))):
+        step = steps[i]
+        private = all(b.place == "arena" for b in step.writes)
+        if not private or not later[i] or step.chain or step.checks or step.loop is not None:
+            continue
+        read = sum(b.nbytes for b in step.reads if b.place == "arena")
+        if sum(b.nbytes for b in step.writes) >= read:
+            step.level = max(step.level, min(steps[j].level for j in later[i]) - 1)
+    steps.sort(key=lambda s: s.level)
 
 
 def _place(steps: list[Step], before: list[Step], threads: int) -> int:
