@@ -61,6 +61,7 @@ $(VENV)/.digits: $(VENV)/.made pyproject.toml
 	$(PIP) --editable '.[plots]'
 	@touch $@
 
+# Not byte-compiled: most modules of the judges are never imported, and it takes as long as the rest.
 $(VENV)/.test: $(VENV)/.made pyproject.toml
 	$(PIP) --no-compile --editable '.[test,judges,sklearn,plots]'
 	@touch $@ $(VENV)/.digits

@@ -290,3 +290,18 @@ def test_a_batch_goes_through_a_chain_slice_by_slice() -> None:
     assert all(f == found[0] for f in found)
     settings.threads = 2
     assert "in chain 1 of 24 slices" in step.explain(*arrays)
+
+
+def test_rows_that_share_a_set_of_the_first_cache_are_few() -> None:
+    """Rows 4096 bytes apart; the result is right for tiles of any height."""
+    settings.vector, settings.threads = WIDTHS[-1], 1
+
+    def rows(columns: int) -> int:
+        text = tw.compile(lambda a, b: a @ b).explain(data(60, columns), data(columns, 64))
+        return int(text.split(", tile ")[1].split("x")[0])
+
+    assert rows(1024) <= 7
+    if WIDTHS[-1] == "avx512":
+        assert rows(1040) > 7
+    for columns in (1024, 2048, 512):
+        check(lambda a, b: a @ b, data(61, columns) / 32, data(columns, 65))

@@ -24,7 +24,7 @@ from thalweg.backends.llvm.runtime import target
 from thalweg.backends.llvm.runtime.barrier import emit_barrier
 from thalweg.backends.llvm.runtime.library import TILE, Library, assembly, build
 from thalweg.backends.llvm.runtime.target import Target
-from thalweg.backends.llvm.runtime.team import Team, _cores, team
+from thalweg.backends.llvm.runtime.team import Team, team
 from thalweg.errors import SettingError, ShapeError
 from thalweg.settings import settings
 
@@ -294,7 +294,7 @@ def test_two_processes_fill_one_cache(tmp_path: Path) -> None:
 def test_every_member_runs_once_per_call(threads: int) -> None:
     array, pointer = slots([0] * threads)
     members = team(threads)
-    for i in range(1, 2001 if threads <= _cores() else 501):  # waiting takes turns beyond the cores
+    for i in range(1, 2001):
         members.run(loaded().address("count"), pointer)
         assert array.min() == array.max() == i
 
@@ -303,7 +303,7 @@ def test_every_member_runs_once_per_call(threads: int) -> None:
 def test_barrier_orders_phases(threads: int) -> None:
     expected = list(range(0, 100 * threads, 100))
     array, pointer = slots(expected)
-    for _ in range(100 if threads <= _cores() else 25):
+    for _ in range(100):
         team(threads).run(loaded().address("relay"), pointer)
         # After r rounds a slot holds what was r slots further on, plus r.
         expected = [expected[(t + ROUNDS) % threads] + ROUNDS for t in range(threads)]

@@ -38,7 +38,9 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Images, high, wide, channels, outputs: one slice; slices of an image, of several, of part of one.
-SHAPES = [(1, 4, 4, 1, 1), (3, 5, 7, 3, 17), (8, 6, 9, 4, 6), (16, 3, 4, 20, 5), (8, 20, 11, 7, 33)]
+# Bands of rows of one image and of two.
+SHAPES = [(1, 4, 4, 1, 1), (3, 5, 7, 3, 17), (8, 6, 9, 4, 6), (16, 3, 4, 20, 5), (8, 20, 11, 7, 33),
+          (1, 18, 12, 4, 9), (2, 17, 11, 5, 6)]  # fmt: skip
 
 
 @pytest.mark.usefixtures("always")
@@ -100,6 +102,14 @@ def test_only_where_it_gains() -> None:
     assert 7 not in _products((1, 6, 6, 512), (3, 3, 512, 512)), "few tiles for a large weight"
 
 
+def test_few_large_images_are_cut_into_bands_of_rows() -> None:
+    settings.threads = 2
+    step = tw.compile(lambda x, w: tw.relu(tw.conv(x, w, padding=1)))
+    for images in (1, 2):
+        text = step.explain(data(images, 64, 64, 64), data(3, 3, 64, 64))
+        assert f"in chain 1 of {16 * images} slices" in text, text[: text.index("== llvm")]
+
+
 def test_sixteen_bits_are_widened_first() -> None:
     """Sums of 16-bit numbers are not rounded before they are multiplied."""
     x, w = (INPUT(shape=s, dtype=float32) for s in ((32, 18, 18, 128), (3, 3, 128, 128)))
@@ -130,6 +140,21 @@ def test_threads_keep_one_slice() -> None:
     arena = int(text.split("arena: ")[1].split(" ")[0].replace(",", ""))
     numbers = 16 * 64 * 64 * 4  # bytes of a slice
     assert arena < 2 * 2 * numbers + x.nbytes + 3 * numbers
+
+
+@pytest.mark.parametrize("n", [96, 128])
+def test_what_a_gradient_multiplies_is_made_slice_by_slice(n: int) -> None:
+    """The numbers of the tiles of images and gradients, the products, panels if any: one chain."""
+    settings.threads = 2
+    arrays = data(16, 18, 18, n), data(3, 3, n, n), data(16, 16, 16, n)
+
+    def gradient(x: Any, w: Any, g: Any) -> Any:
+        return tw.grad(lambda w: tw.sum(tw.conv(x, w) * g))(w)
+
+    lines = tw.compile(gradient).explain(*arrays).split("\n")
+    steps = [x.split()[1].split("[")[0] for x in lines if "in chain 1 of 8 slices" in x]
+    assert sorted(steps) in (["contraction", "map", "map"], ["contraction", "map", "map", "pack"])
+    check(gradient, *arrays, tolerance=2e-4)
 
 
 def test_pieces_of_pieces_are_placed_once() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Any
 
@@ -28,6 +29,8 @@ class Affine:
 
     def times(self, factor: int, plus: int = 0) -> Affine:
         """Return ``factor * self + plus``."""
+        if factor == 1 and not plus:
+            return self
         return Affine(self.base * factor + plus, tuple(f * factor for f in self.factors))
 
     def plus(self, other: Affine) -> Affine:
@@ -45,6 +48,7 @@ def identity_index(space: Shape) -> Index:
     return tuple(Affine(0, tuple(int(i == d) for i in range(rank))) for d in range(rank))
 
 
+@lru_cache(maxsize=1 << 12)  # layers that are alike ask the same
 def linear(index: Index, shape: Shape, loops: int) -> Affine:
     """Return the position of an element in a row-major array."""
     total = Affine(0, (0,) * loops)
@@ -400,6 +404,7 @@ def passes_of(kernel: Kernel) -> list[list[Node]]:
 # --- how views read their source ---------------------------------------------------------------
 
 
+@lru_cache(maxsize=1 << 12)
 def reshape_index(source: Shape, result: Shape, index: Index) -> Index | None:
     """Return the index into the source of a reshape, None where it is not affine."""
     loops = len(index[0].factors) if index else 0

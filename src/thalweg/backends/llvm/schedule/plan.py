@@ -172,42 +172,51 @@ class Scheduler:
             kernel.stores = self._stores(kernel)
             if 0 in kernel.space:
                 continue
-            stored = lambda n, k=kernel: self._is_stored_before(n, k)  # noqa: E731
-            read = [n for n, _ in self._reads(kernel)]
-            step = Step(
-                kernel, _distinct(self.buffers[id(n)] for n in read),
-                _distinct(b for _, b in kernel.stores),
-            )  # fmt: skip
-            self._note_state(step, read)
-            step.checks = self._finds_faults(kernel)
+            if kernel.kind == "contraction":
+                steps += self._multiplied(kernel, len(steps))
+                continue
+            step = self._step(kernel, [n for n, _ in self._reads(kernel)])
             if kernel.kind == "scan":
                 self._nest(step)
-            if kernel.kind == "contraction":
-                step.plan = make_plan(kernel, stored, self.lanes, self.registers, self.threads)
-                if step.plan.parts > 1:
-                    size = step.plan.tiles * step.plan.rows * step.plan.width
-                    dtype = kernel.members[0].dtype
-                    dtype = float32 if dtype.bits == 16 else dtype
-                    step.sums = Buffer(f"sums{len(steps)}", dtype, (size,), "arena")
-                    step.writes.append(step.sums)
-                if step.plan.packed:
-                    step.packed = Buffer(
-                        f"packed{len(steps)}", kernel.members[0].dtype, (step.plan.packed_size,),
-                        "arena",
-                    )  # fmt: skip
-                    source = self.buffers[id(step.plan.b)]
-                    pack = Step(
-                        kernel, [source], [step.packed], step.plan, step.packed, packs=True
-                    )
-                    self._note_state(pack, [step.plan.b])
-                    steps.append(pack)
-                    step.reads.append(step.packed)
             steps.append(step)
         for node, target in self.copies:
             kernel = Kernel("map", node.shape, node, [node], [(node, target)])
             step = Step(kernel, [self.buffers[id(node)]], [target])
             self._note_state(step, [node])
             steps.append(step)
+        return steps
+
+    def _step(self, kernel: Kernel, read: list[Node]) -> Step:
+        step = Step(
+            kernel, _distinct(self.buffers[id(n)] for n in read),
+            _distinct(b for _, b in kernel.stores), checks=self._finds_faults(kernel),
+        )  # fmt: skip
+        self._note_state(step, read)
+        return step
+
+    def _multiplied(self, kernel: Kernel, number: int) -> list[Step]:
+        """Return the steps of a contraction: the packing of its right operand may be the first."""
+        stored = lambda n: self._is_stored_before(n, kernel)  # noqa: E731
+        plan = make_plan(kernel, stored, self.lanes, self.registers, self.threads)
+        reads = self._reads(kernel)
+        if not plan.packed:
+            steps = [self._step(kernel, [n for n, _ in reads])]
+        else:
+            size = (plan.packed_size,)
+            panels = Buffer(f"packed{number}", kernel.members[0].dtype, size, "arena")
+            pack = Step(kernel, [self.buffers[id(plan.b)]], [panels], plan, panels, packs=True)
+            self._note_state(pack, [plan.b])
+            own = [n for n, place in reads if place is not None or n is not plan.b or n is plan.a]
+            steps = [pack, self._step(kernel, own)]
+            steps[1].packed = panels
+            steps[1].reads.append(panels)
+        steps[-1].plan = plan
+        if plan.parts > 1:
+            dtype = kernel.members[0].dtype
+            dtype = float32 if dtype.bits == 16 else dtype
+            size = (plan.tiles * plan.rows * plan.width,)
+            steps[-1].sums = Buffer(f"sums{number}", dtype, size, "arena")
+            steps[-1].writes.append(steps[-1].sums)
         return steps
 
     def _nest(self, step: Step) -> None:

@@ -65,7 +65,7 @@ class Slicer:
 
     def chain(self, steps: list[Step], after: list[set[int]]) -> None:
         """Join steps into chains, and sort all again; ``after``: which ones come first."""
-        ahead = _ancestors(after)
+        ahead, readers = _ancestors(after), _readers(steps)
         chains: list[list[int]] = []
         taken: set[int] = set()
         for i in range(len(steps)):
@@ -75,6 +75,7 @@ class Slicer:
             count = 0
             for slices in _counts(steps[i], EACH * self.threads):
                 longer = self._chain_from(i, slices, steps, after, ahead, taken)
+                longer = self._with_sources(longer, slices, steps, after, ahead, readers, taken)
                 if len(longer) > max(len(found), 1):
                     found, count = longer, slices
             multiplies = any(steps[j].plan is not None for j in found)
@@ -105,6 +106,27 @@ class Slicer:
                 members.append(j)
                 inside |= 1 << j
         return members
+
+    def _with_sources(
+        self, members: list[int], slices: int, steps: list[Step], after: list[set[int]],
+        ahead: list[int], readers: list[set[int]], taken: set[int],
+    ) -> list[int]:  # fmt: skip
+        """Add what is made for a chain alone, leave out what is better made elsewhere.
+
+        The last step of a chain may make more than it reads: then that is better made, from the
+        same, in the chain that needs it.
+        """
+        kept = {j for j in members if not _grows(steps[j]) or readers[j] & set(members)}
+        inside = sum(1 << j for j in kept)
+        to_see = list(kept)
+        while to_see:
+            for j in after[to_see.pop()] - kept - taken:
+                alone = readers[j] and readers[j] <= kept and not ahead[j] & inside
+                if alone and all(self._hands_over(steps[j], steps[r], slices) for r in readers[j]):
+                    kept.add(j)
+                    inside |= 1 << j
+                    to_see.append(j)
+        return sorted(kept)
 
     def _hands_over(self, first: Step, second: Step, slices: int) -> bool:
         """Whether each slice of the second step needs only the same slice of the first."""
@@ -161,13 +183,11 @@ class Slicer:
         if plan is not None:
             assert kernel.anchor is not None
             labels = kernel.anchor.attrs["spec"][2]
-            if any(len(x.labels) != 1 for x in lead):
-                return None
             each = all(x.a and x.b for x in lead)
             own = _own_bytes(plan, kernel, lead)
             if not each and self._shared(step, lead) > max(SHARED, own):
                 return None  # it is better read once for all slices
-            positions = [labels.index(x.labels) for x in lead]
+            positions = [labels.index(k) for x in lead for k in x.labels]
         found: dict[int, list[_Access]] = {}
 
         def note(buffer: Buffer, place: Affine) -> None:
@@ -284,6 +304,22 @@ def _whole(packed: Buffer, lead: list[Axis]) -> _Access:
         strides //= axis.size
         loops.append((axis.size, strides))
     return _Access(loops, [], 0)
+
+
+def _readers(steps: list[Step]) -> list[set[int]]:
+    """Return, for each step, which ones read what it writes."""
+    found: dict[int, set[int]] = {}
+    for j, step in enumerate(steps):
+        for b in step.reads:
+            found.setdefault(id(b), set()).add(j)
+    return [set().union(*(found.get(id(b), set()) for b in s.writes)) - {i}
+            for i, s in enumerate(steps)]  # fmt: skip
+
+
+def _grows(step: Step) -> bool:
+    """Whether a step that may begin a chain writes more than it reads."""
+    size = sum(b.nbytes for b in step.writes) - sum(b.nbytes for b in step.reads)
+    return bool(step.kernel.placed) and step.plan is None and size > 0
 
 
 def _ancestors(after: list[set[int]]) -> list[int]:

@@ -21,6 +21,7 @@ from thalweg.ops import movement as mv
 from thalweg.ops.record import OPS
 
 SLICES = 8  # so many parts of a batch keep all threads busy
+NEAR = 1 << 19  # numbers that stay near the cores
 ROWS = 64  # tiles that one weight should meet at a time
 
 Nodes = list[Node]
@@ -90,16 +91,16 @@ class _Work:
     def gains(self, slices: int, copies: int) -> bool:
         """Whether the products saved are worth more than what is read and written besides.
 
-        In cycles of a core with 16 lanes: 51 operations a cycle; 20 cycles for the numbers of a
-        tile and channel, and 24 more if far memory holds them, since there are no slices; 16 for
-        those of a weight, of which there are some ``copies``.
+        In cycles of a core with 16 lanes: 51 operations a cycle; 16 cycles for the numbers of a
+        tile and channel, and 24 more if they are too many for near caches and there are no slices;
+        16 for those of a weight, of which there are some ``copies``.
         """
         images, high, wide = self.positions
-        tiles = images * self.high * self.wide
+        tiles, ends = images * self.high * self.wide, self.channels + self.outputs
         saved = (18 * images * high * wide - 32 * tiles) * self.channels * self.outputs / 51
-        each = 20 if slices > 1 else 44
+        far = slices == 1 and 16 * tiles * ends > NEAR
         spent = 16 * self.channels * self.outputs * copies
-        return saved > 1.2 * (spent + tiles * (self.channels + self.outputs) * each)
+        return saved > spent + tiles * ends * (40 if far else 16)
 
     def front(self, rows: int) -> tuple[int, int]:
         """Return how many slices there are: of the images, and of the rows of tiles of an image.
@@ -107,14 +108,16 @@ class _Work:
         A slice goes through all steps near its core; it has at least ``rows`` tiles.
         """
         images = self.positions[0]
-        for n in range(1, images // SLICES + 1):
-            if images % n == 0 and n * self.high * self.wide >= rows:
-                if n > 1:
-                    return images // n, 1
-                fit = [r for r in range(1, self.high + 1)
-                       if self.high % r == 0 and r * self.wide >= rows]  # fmt: skip
-                return images, self.high // min(fit)
-        return 1, 1
+        fit = [n for n in range(1, images + 1)
+               if images % n == 0 and n * self.high * self.wide >= rows]  # fmt: skip
+        if not fit:
+            return 1, 1
+        together, bands = fit[0], 1
+        if together == 1:
+            bands = max(n for n in range(1, self.high + 1)
+                        if self.high % n == 0 and self.high // n * self.wide >= rows)  # fmt: skip
+        slices = images // together * bands
+        return (images // together, bands) if slices >= SLICES else (1, 1)
 
     def convolved(self, w: Node, labels: str) -> Node | None:
         """Return what ``(3, 3, ...)`` weights, ``labels`` their last axes, make of the images."""
