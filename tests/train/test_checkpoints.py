@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,18 @@ def state(model: nn.Module) -> bytes:
 
 def numbers(history: History) -> dict[str, list[float]]:
     return {k: v for k, v in history.metrics.items() if k != "seconds"}
+
+
+@pytest.fixture
+def none_is_left_out(monkeypatch: Any) -> None:
+    """Every checkpoint is written before the next: on a slow disk a newer one takes its place."""
+    save = CheckpointFolder.save
+
+    def save_and_wait(self: CheckpointFolder, *args: Any) -> None:
+        save(self, *args)
+        self.wait()
+
+    monkeypatch.setattr(CheckpointFolder, "save", save_and_wait)
 
 
 class StopAt(Events):
@@ -111,14 +122,8 @@ def test_resuming_a_finished_run_trains_on_or_gives_it_back(tmp_path: Path) -> N
     assert numbers(history) == numbers(wanted)
 
 
-def test_the_last_ones_and_the_best_stay(tmp_path: Path, monkeypatch: Any) -> None:
-    save = CheckpointFolder.save
-
-    def save_and_wait(self: CheckpointFolder, *args: Any) -> None:
-        save(self, *args)
-        self.wait()  # so that none takes the place of one that waits
-
-    monkeypatch.setattr(CheckpointFolder, "save", save_and_wait)
+@pytest.mark.usefixtures("none_is_left_out")
+def test_the_last_ones_and_the_best_stay(tmp_path: Path) -> None:
     _, history = run(tmp_path, epochs=8, keep=2, trainer={"learning_rate": 0.3})
     steps = 270 // 32
     kept = sorted(step // steps for step, _ in files.find_checkpoints(tmp_path))
@@ -127,6 +132,7 @@ def test_the_last_ones_and_the_best_stay(tmp_path: Path, monkeypatch: Any) -> No
         [".safetensors"] * len(kept))  # fmt: skip
 
 
+@pytest.mark.usefixtures("none_is_left_out")
 def test_a_damaged_checkpoint_is_passed_over_and_said(tmp_path: Path) -> None:
     whole, _ = run(epochs=5)
     run(tmp_path, epochs=4)
@@ -236,6 +242,7 @@ def test_checkpoint_every_is_checked(given: Any) -> None:
         Every(given)
 
 
+@pytest.mark.usefixtures("none_is_left_out")
 def test_a_full_disk_is_said_and_training_goes_on(tmp_path: Path, monkeypatch: Any) -> None:
     whole, wanted = run(epochs=4)
     write, calls = files.write_tensors, []
@@ -246,13 +253,9 @@ def test_a_full_disk_is_said_and_training_goes_on(tmp_path: Path, monkeypatch: A
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         write(*args, **options)
 
-    class Slowly(Events):  # so that no checkpoint takes the place of one that waits
-        def on_epoch_end(self, _: Run) -> None:
-            time.sleep(0.05)
-
     monkeypatch.setattr(files, "write_tensors", full)
     with pytest.warns(CheckpointWarning, match=r"could not be written.*No space left.*safe is"):
-        model, history = run(tmp_path, epochs=4, events=[Slowly()])
+        model, history = run(tmp_path, epochs=4)
     assert state(model) == state(whole)
     assert numbers(history) == numbers(wanted)
     monkeypatch.setattr(files, "write_tensors", write)
@@ -262,6 +265,7 @@ def test_a_full_disk_is_said_and_training_goes_on(tmp_path: Path, monkeypatch: A
     assert state(resumed) == state(whole)
 
 
+@pytest.mark.usefixtures("none_is_left_out")
 def test_a_folder_that_disappears_does_not_end_the_run(tmp_path: Path) -> None:
     class Remove(Events):
         def on_epoch_end(self, run: Run) -> None:
