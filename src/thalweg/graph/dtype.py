@@ -83,8 +83,8 @@ def as_dtype(given: Any) -> DType:
     """
     if isinstance(given, DType):
         return given
-    if isinstance(given, np.dtype) and given in _BY_NUMPY:
-        return _BY_NUMPY[given]
+    if isinstance(given, np.dtype) and (known := _BY_NUMPY.get(given)) is not None:
+        return known
     if isinstance(given, str) and given in DTYPES:
         return DTYPES[given]
     if given is bool:

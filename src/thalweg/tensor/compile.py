@@ -98,7 +98,7 @@ class _Trace:
 
     def bind(self) -> Bound:
         if self.bound is None or self.storage_seen != storage_epoch.count:
-            states = {i: t._value("a compiled call") for i, t in self.states}
+            states = {i: t._settled("a compiled call") for i, t in self.states}
             same = [v is w for v, w in zip(states.values(), self.values, strict=False)]
             if self.bound is None or not all(same):
                 self.bound = self.program.bind(states)

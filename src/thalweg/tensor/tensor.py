@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from thalweg.backends import reference
+from thalweg.backends.memory import is_aligned, moved
 from thalweg.errors import ArgumentError, DTypeError, ShapeError, TraceError, where
 from thalweg.graph.dtype import DType, as_dtype
 from thalweg.graph.node import Node
@@ -84,6 +85,14 @@ class Tensor:
                 "outside; use thalweg.where in place of `if`; or pass the number that decides as a "
                 f"Python argument. {where()}"
             )
+        return value
+
+    def _settled(self, what: str) -> Array:
+        """Return the numbers where vectors read them fastest; they move there once."""
+        value = self._value(what)
+        if not is_aligned(value):
+            value = moved(value)
+            self._replace(value)
         return value
 
     def numpy(self) -> Array:

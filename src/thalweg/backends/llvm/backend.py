@@ -26,6 +26,7 @@ from thalweg.backends.llvm.runtime.library import Library, assembly, build
 from thalweg.backends.llvm.runtime.results import result
 from thalweg.backends.llvm.runtime.target import Target, host
 from thalweg.backends.llvm.runtime.team import team
+from thalweg.backends.memory import address, aligned, moved
 from thalweg.errors import where
 from thalweg.graph.node import Graph
 from thalweg.graph.printer import print_graph
@@ -33,7 +34,6 @@ from thalweg.graph.signature import graph_signature
 from thalweg.settings import settings
 
 HEADER, PER_INPUT, PER_OUTPUT = 3, 4, 2  # as codegen/program.py lays the table out
-ALIGN = 64
 
 
 @cache
@@ -128,39 +128,6 @@ def _parted(code: bytes, sizes: list[int]) -> list[bytes]:
     return [code[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
-def _aligned(size: int) -> tuple[Array, int]:
-    memory = np.empty(size + ALIGN, np.uint8)
-    return memory, -(-_address(memory) // ALIGN) * ALIGN
-
-
-def _slow_address(array: Array) -> int:
-    return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
-
-
-def _address_offset() -> int | None:
-    """Return where an array object keeps the address of its data, None if that is not found.
-
-    NumPy's own attribute takes over a microsecond, for each array of each call. The address is the
-    first field after Python's header (NumPy's C interface, PyArrayObject); looked for, not assumed.
-    """
-    probes = [np.empty(n, np.uint8) for n in (1, 7, 4096)]
-    for offset in range(8, 65, 8):
-        read = [ctypes.c_size_t.from_address(id(p) + offset).value for p in probes]
-        if read == [_slow_address(p) for p in probes]:
-            return offset
-    return None
-
-
-_OFFSET = _address_offset()
-
-
-def _address(array: Array) -> int:
-    """Return where an array's data start."""
-    if _OFFSET is None:
-        return _slow_address(array)
-    return ctypes.c_size_t.from_address(id(array) + _OFFSET).value
-
-
 class NativeProgram(Program):
     """A graph as machine code."""
 
@@ -177,7 +144,7 @@ class NativeProgram(Program):
     def arena(self) -> int:
         """Return the address of the program's working memory, taken at the first call."""
         if self.memory is None:
-            self.memory = _aligned(max(self.code.arena, 1))
+            self.memory = aligned(max(self.code.arena, 1))
         return self.memory[1]
 
     def bind(self, states: dict[int, Array]) -> Bound:
@@ -225,7 +192,8 @@ class NativeBound(Bound):
         inputs, outputs = len(graph.inputs), len(program.outputs)
         self.table = np.zeros(HEADER + PER_INPUT * inputs + PER_OUTPUT * outputs, np.uint64)
         self.fault = np.zeros(1, np.int64)
-        self.table[:HEADER] = (program.arena(), _address(self.fault), 1)
+        self.fault_seen = self.fault.data
+        self.table[:HEADER] = (program.arena(), address(self.fault), 1)
         self.kept: list[Array] = []
         updated = set(graph.aliases.values())
         for i, array in states.items():
@@ -233,30 +201,30 @@ class NativeBound(Bound):
                 assert i not in updated, "state that is updated must be contiguous"
                 array = np.ascontiguousarray(array)
             self.kept.append(array)
-            self.table[HEADER + PER_INPUT * i] = _address(array)
+            self.table[HEADER + PER_INPUT * i] = address(array)
         self.free = [
             (HEADER + PER_INPUT * i, n.dtype.numpy) for i, n in enumerate(graph.inputs)
             if i not in states
         ]  # fmt: skip
         self.results = HEADER + PER_INPUT * inputs
         self.memory = self.table.data
-        self.pointer = _address(self.table)
+        self.pointer = address(self.table)
         self.entry = program.code.library.address("run")
-        self.barrier = _aligned(STATE_BYTES)
+        self.barrier = aligned(STATE_BYTES)
         if program.code.threads == 1:
-            kind = ctypes.CFUNCTYPE(
-                None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p
-            )
-            self.alone = kind(self.entry)
+            # The arguments are made once: to convert them would take as long as the call itself.
+            self.alone = ctypes.CFUNCTYPE(None)(self.entry)
+            self.arguments = (ctypes.c_void_p(self.pointer), ctypes.c_int64(0),
+                              ctypes.c_int64(1), ctypes.c_void_p(self.barrier[1]))  # fmt: skip
 
     def _run(self) -> None:
         threads = self.program.code.threads
         if threads == 1:
-            self.alone(self.pointer, 0, 1, self.barrier[1])
+            self.alone(*self.arguments)
         else:
             team(threads).run(self.entry, self.pointer)
-        if self.fault[0]:
-            site = int(self.fault[0])
+        site = self.fault_seen[0]
+        if site:
             self.fault[0] = 0
             self.program.fail(site)
 
@@ -270,10 +238,10 @@ class NativeBound(Bound):
                 if array.dtype != kind or not array.flags.c_contiguous:
                     array = np.ascontiguousarray(array, dtype=kind)
                     held.append(array)
-                table[place] = _address(array)
+                table[place] = address(array)
             place = self.results
             for output in outputs:
-                table[place] = _address(output)
+                table[place] = address(output)
                 place += PER_OUTPUT
             self._run()
         return outputs
@@ -289,19 +257,19 @@ class NativeBound(Bound):
                 array = np.ascontiguousarray(array, dtype=kind)
                 held.append(array)
                 table[place : place + PER_INPUT] = 0
-                table[place] = _address(array)
+                table[place] = address(array)
                 if not isinstance(given, Repeated):
                     continue
                 if given.rows is None:
                     table[place + 1] = array.nbytes // max(len(array), 1)
                 else:
                     row = array.nbytes // max(len(array), 1)
-                    memory, target = _aligned(row * given.rows.shape[1])
+                    memory, target = aligned(row * given.rows.shape[1])
                     held += [memory, given.rows]
-                    table[place + 2], table[place + 3] = _address(given.rows), target
+                    table[place + 2], table[place + 3] = address(given.rows), target
             for i, output in enumerate(outputs):
                 place = self.results + PER_OUTPUT * i
-                table[place] = _address(output)
+                table[place] = address(output)
                 table[place + 1] = output.nbytes // max(steps, 1)
             table[2] = steps
             try:
@@ -315,7 +283,7 @@ class NativeBound(Bound):
 
 def _constant_address(buffer: Buffer) -> int:
     assert buffer.data is not None
-    return _address(buffer.data)
+    return address(buffer.data)
 
 
 def _times(program: NativeProgram, made: Any, text: str, arrays: Sequence[Array]) -> str:
@@ -325,7 +293,7 @@ def _times(program: NativeProgram, made: Any, text: str, arrays: Sequence[Array]
     from thalweg.backends.llvm.codegen.program import flush_module
 
     library = Library.from_object(build(text, program.target))
-    given = [np.array(a, order="C") for a in arrays]
+    given = [moved(a) for a in arrays]
     results = [np.zeros(shape, kind) for shape, kind in program.outputs]
     lines: list[str] = []
     flush = Library.from_object(build(flush_module(program.target.triple), program.target))
@@ -347,9 +315,9 @@ def _measure(
 
     ``entered``: how often a loop begins, and what is done once in front of it.
     """
-    memory, arena = _aligned(max(schedule.arena_size, 1))
+    memory, arena = aligned(max(schedule.arena_size, 1))
     memory[:] = 0
-    kept = {id(b): _aligned(b.nbytes) for s in schedule.steps for b in s.writes if b.slice_bytes}
+    kept = {id(b): aligned(b.nbytes) for s in schedule.steps for b in s.writes if b.slice_bytes}
     fault = np.zeros(1, np.int64)
     whole = 0.0
     for step in schedule.before + schedule.steps:
@@ -362,13 +330,13 @@ def _measure(
             continue
         often = entered if any(step is s for s in schedule.before) else times
         buffers = list({id(b): b for b in step.reads + step.writes}.values())
-        address: dict[str, Callable[[Buffer], int]] = {
-            "input": lambda b: _address(given[b.number]),
-            "output": lambda b: _address(results[b.number]),
+        begin: dict[str, Callable[[Buffer], int]] = {
+            "input": lambda b: address(given[b.number]),
+            "output": lambda b: address(results[b.number]),
             "constant": _constant_address,
             "arena": lambda b: kept[id(b)][1] if id(b) in kept else arena + b.offset,
         }
-        args = [address[b.place](b) for b in buffers] + [_address(fault), 0, 1]
+        args = [begin[b.place](b) for b in buffers] + [address(fault), 0, 1]
         kinds = [ctypes.c_void_p] * (len(buffers) + 1) + [ctypes.c_int64] * 2
         function = ctypes.CFUNCTYPE(None, *kinds)(library.address(names[id(step)]))
         spent = []

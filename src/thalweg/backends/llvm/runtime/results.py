@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from thalweg.backends.memory import ALIGN, shaped
+
 LARGE = 1 << 16  # bytes from which a block is kept
 KEPT = 8  # blocks
 _blocks: list[np.ndarray[Any, Any]] = []
@@ -26,10 +28,10 @@ def result(shape: tuple[int, ...], kind: np.dtype[Any]) -> np.ndarray[Any, Any]:
         return np.empty(shape, kind)
     with _lock:
         for block in _blocks:
-            if size <= block.nbytes <= 2 * size and sys.getrefcount(block) == _FREE:
-                return block[:size].view(kind).reshape(shape)
-        made = np.empty(size, np.uint8)
+            if size + ALIGN <= block.nbytes <= 2 * size and sys.getrefcount(block) == _FREE:
+                return shaped(block, shape, kind)
+        made = np.empty(size + ALIGN, np.uint8)
         if len(_blocks) >= KEPT:
             del _blocks[0]
         _blocks.append(made)
-        return made[:size].view(kind).reshape(shape)
+        return shaped(made, shape, kind)
