@@ -26,7 +26,7 @@ from thalweg.backends.llvm.runtime.library import Library, assembly, build
 from thalweg.backends.llvm.runtime.results import result
 from thalweg.backends.llvm.runtime.target import Target, host
 from thalweg.backends.llvm.runtime.team import team
-from thalweg.backends.memory import address, aligned, moved
+from thalweg.backends.memory import address, aligned, moved, shaped
 from thalweg.errors import where
 from thalweg.graph.node import Graph
 from thalweg.graph.printer import print_graph
@@ -34,6 +34,7 @@ from thalweg.graph.signature import graph_signature
 from thalweg.settings import settings
 
 HEADER, PER_INPUT, PER_OUTPUT = 3, 4, 2  # as codegen/program.py lays the table out
+SMALL = 4096  # bytes of an argument or a result up to which it is copied at each call
 
 
 @cache
@@ -203,11 +204,15 @@ class NativeBound(Bound):
             self.kept.append(array)
             self.table[HEADER + PER_INPUT * i] = address(array)
         self.free = [
-            (HEADER + PER_INPUT * i, n.dtype.numpy) for i, n in enumerate(graph.inputs)
-            if i not in states
+            (HEADER + PER_INPUT * i, n.dtype.numpy, _home(n.shape, n.dtype.numpy))
+            for i, n in enumerate(graph.inputs) if i not in states
         ]  # fmt: skip
-        self.results = HEADER + PER_INPUT * inputs
+        self.results = [
+            (HEADER + PER_INPUT * inputs + PER_OUTPUT * i, shape, kind, _home(shape, kind))
+            for i, (shape, kind) in enumerate(program.outputs)
+        ]
         self.memory = self.table.data
+        self._settle()
         self.pointer = address(self.table)
         self.entry = program.code.library.address("run")
         self.barrier = aligned(STATE_BYTES)
@@ -216,6 +221,14 @@ class NativeBound(Bound):
             self.alone = ctypes.CFUNCTYPE(None)(self.entry)
             self.arguments = (ctypes.c_void_p(self.pointer), ctypes.c_int64(0),
                               ctypes.c_int64(1), ctypes.c_void_p(self.barrier[1]))  # fmt: skip
+
+    def _settle(self) -> None:
+        """Write the addresses that stay into the table; the others are written at each call."""
+        for place, _, home in self.free:
+            self.table[place : place + PER_INPUT] = 0
+            self.table[place] = 0 if home is None else address(home)
+        for place, _, _, home in self.results:
+            self.table[place] = 0 if home is None else address(home)
 
     def _run(self) -> None:
         threads = self.program.code.threads
@@ -231,20 +244,24 @@ class NativeBound(Bound):
     def __call__(self, arrays: Sequence[Array]) -> list[Array]:
         """Run once: write the addresses into the table, call, hand out the results."""
         table = self.memory
-        outputs = [result(shape, kind) for shape, kind in self.program.outputs]
         with self.program.lock:
-            held = []
-            for (place, kind), array in zip(self.free, arrays, strict=True):
+            held, outputs = [], []
+            for (place, kind, home), array in zip(self.free, arrays, strict=True):
+                if home is not None:
+                    home[...] = array
+                    continue
                 if array.dtype != kind or not array.flags.c_contiguous:
                     array = np.ascontiguousarray(array, dtype=kind)
                     held.append(array)
                 table[place] = address(array)
-            place = self.results
-            for output in outputs:
-                table[place] = address(output)
-                place += PER_OUTPUT
+            for place, shape, kind, home in self.results:
+                if home is None:
+                    outputs.append(result(shape, kind))
+                    table[place] = address(outputs[-1])
+                else:
+                    outputs.append(home)
             self._run()
-        return outputs
+            return [o.copy() if o.nbytes <= SMALL else o for o in outputs]
 
     def repeat(self, steps: int, arrays: Sequence[Array | Repeated]) -> list[Array]:
         """Run many steps in one call."""
@@ -252,7 +269,7 @@ class NativeBound(Bound):
         outputs = [result((steps, *shape), kind) for shape, kind in self.program.outputs]
         held: list[Any] = []
         with self.program.lock:
-            for (place, kind), given in zip(self.free, arrays, strict=True):
+            for (place, kind, _), given in zip(self.free, arrays, strict=True):
                 array = given.array if isinstance(given, Repeated) else given
                 array = np.ascontiguousarray(array, dtype=kind)
                 held.append(array)
@@ -267,8 +284,7 @@ class NativeBound(Bound):
                     memory, target = aligned(row * given.rows.shape[1])
                     held += [memory, given.rows]
                     table[place + 2], table[place + 3] = address(given.rows), target
-            for i, output in enumerate(outputs):
-                place = self.results + PER_OUTPUT * i
+            for (place, *_), output in zip(self.results, outputs, strict=True):
                 table[place] = address(output)
                 table[place + 1] = output.nbytes // max(steps, 1)
             table[2] = steps
@@ -276,9 +292,14 @@ class NativeBound(Bound):
                 self._run()
             finally:
                 table[2] = 1
-                for place, _ in self.free:
-                    table[place : place + PER_INPUT] = 0
+                self._settle()
         return outputs
+
+
+def _home(shape: tuple[int, ...], kind: np.dtype[Any]) -> Array | None:
+    """Return memory for a small array that stays: a copy is faster than to look for an address."""
+    size = math.prod(shape) * kind.itemsize
+    return shaped(aligned(size)[0], shape, kind) if size <= SMALL else None
 
 
 def _constant_address(buffer: Buffer) -> int:
