@@ -244,11 +244,12 @@ def _order(plan: Plan) -> str:
     shared = bool(plan.outer) and not any(x.b for x in plan.outer) and not plan.updates
     if shared and _footprint(plan, "b", [plan.n, *summed]) > NEAR_CACHE:
         return "outer"
-    rows_first = plan.updates or plan.height > plan.n.size
+    rows_first = plan.updates or _rows_are_far(plan) or plan.height > plan.n.size
     return "panels" if rows_first and not plan.taps else "blocks"
 
 
 NEAREST = 1 << 15  # bytes of a first cache
+COPY = 1 << 16  # bytes of rows of A that are copied at a time
 
 
 def _cut(plan: Plan) -> None:
@@ -265,6 +266,8 @@ def _cut(plan: Plan) -> None:
         if plan.order == "panels":
             slab = _footprint(plan, "b", [plan.n, *summed])
             other = plan.rows * math.prod(x.size for x in summed) * plan.align
+            if _rows_are_far(plan) and other > COPY:
+                return False
         else:
             inside = [*plan.outer, *plan.row_axes] if plan.order == "outer" else plan.row_axes
             slab = _footprint(plan, "a", [*inside, *summed])
@@ -306,7 +309,7 @@ def _group_rows(plan: Plan) -> bool:
 
     Then there are no partial sums, and B is read once for each group.
     """
-    if plan.taps or plan.order == "outer" or plan.updates:
+    if plan.taps or plan.order == "outer" or plan.updates or _rows_are_far(plan):
         return False
     row = plan.k.size * plan.align
     group = (NEAR_CACHE - plan.width * row) // (plan.rows * row)
@@ -358,9 +361,14 @@ def _worth_copying(plan: Plan) -> bool:
     update of the weight included: 112 against 142 GFLOP/s.
     """
     depth = plan.block or plan.k.size
-    far = plan.m.a == 1 and plan.over is None and plan.k.a * plan.align >= 1024 and depth >= 32
-    fits = plan.rows * depth * plan.align <= 2 * NEAREST and not plan.taps
-    return far and fits and plan.order == "panels" and plan.panels >= FEWEST
+    fits = plan.rows * depth * plan.align <= COPY
+    return _rows_are_far(plan) and depth >= 32 and fits and plan.order == "panels"
+
+
+def _rows_are_far(plan: Plan) -> bool:
+    """Whether enough tiles read the same rows of A, whose steps of k are far from each other."""
+    far = plan.m.a == 1 and plan.over is None and plan.k.a * plan.align >= 1024
+    return far and not plan.taps and plan.panels >= FEWEST
 
 
 def _merged_sum(axes: list[Axis]) -> list[Axis]:
