@@ -187,11 +187,11 @@ class Plan:
     the matrix product; ``taps`` are further summed loops. ``rows`` by ``vectors * lanes`` is the
     register tile. With ``packed`` the operand B is copied first, into panels of the tile's width.
 
-    With ``copied``, the rows of A that all tiles side by side read are copied to the stack.
+    With ``copied``, the rows of A that all tiles side by side read are copied to the stack. With
+    ``dots``, vectors run along k.
 
-    Long sums are cut so that what the tiles read again stays in a near cache: all tiles do one part
-    (of the ``chunks``, which are taps, or ``block`` elements of k) before the next, and their
-    partial sums wait in memory.
+    Long sums are cut, to read again from a near cache: all tiles do one part (of the ``chunks``,
+    which are taps, or ``block`` elements of k) before the next; their sums wait in memory.
     """
 
     a: Node
@@ -207,8 +207,7 @@ class Plan:
     rows: int = 1
     vectors: int = 1
     packed: bool = False
-    order: str = "blocks"  # which tiles follow each other: "panels" side by side, "blocks" below
-    # each other, "outer" all that read one panel of B
+    order: str = "blocks"  # where the next tile is: "blocks" below, "panels" beside, "outer" around
     pack_axes: list[Axis] = field(default_factory=list)
     chunks: list[Axis] = field(default_factory=list)
     block: int = 0  # elements of k in one part, 0: all
@@ -219,6 +218,7 @@ class Plan:
     group: int = 0  # blocks of rows that all panels pass before the next ones, 0: all
     border: Border | None = None
     copied: bool = False  # the rows of A that a tile reads are first copied beside each other
+    dots: bool = False  # the lanes run along k
 
     @property
     def align(self) -> int:

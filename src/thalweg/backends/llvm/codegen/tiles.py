@@ -25,6 +25,7 @@ EACH_ROUND = 4  # steps of k: fewer instructions that only count
 SHORT = 8  # steps of k that need no loop
 LINE = 64  # bytes of a cache line
 WIDEST = 64  # bytes of a vector of AVX-512
+SUMS = 16  # running sums of a tile whose lanes run along k, where vectors are the widest
 AHEAD = 24  # steps of k: about what it takes to bring a line from a far cache
 
 
@@ -49,9 +50,10 @@ class Tiles:
         key = (dtype, rows, vectors, masked, plan.lanes, plan.width, plan.m.a, depth, plan.k.a,
                step, taps, plan.packed and (not taps or inner), plan.parts > 1,
                plan.streamed, plan.over and (plan.over.a, plan.m.size),
-               self.counted_tap(plan))  # fmt: skip
+               self.counted_tap(plan), plan.dots and (plan.n.b, columns))  # fmt: skip
         if key not in self._made:
-            self._made[key] = self._make(plan, dtype, rows, vectors, masked, step, depth)
+            wide = columns if plan.dots else vectors
+            self._made[key] = self._make(plan, dtype, rows, wide, masked, step, depth)
         return known_here(self.module, self._made[key])
 
     @staticmethod
@@ -73,6 +75,11 @@ class Tiles:
         for arg in function.args[:3]:
             arg.add_attribute("noalias")
         b = ir.IRBuilder(function.append_basic_block("entry"))
+        if plan.dots:
+            dots = _Dots(b, plan, dtype, rows, vectors, 0, step, self.fused, depth)
+            dots.emit(*function.args)
+            b.ret_void()
+            return function
         body = _TileBody(b, plan, dtype, rows, vectors, masked, step, self.fused, depth)
         if len(function.args) > 3:
             body.tap_count = self.counted_tap(plan), function.args[3]
@@ -253,11 +260,15 @@ class _TileBody:
 
     def _vector(self, b: ir.Value, u: int, j: int) -> ir.Value:
         place = u * self.step + j * self.plan.lanes
-        pointer = self.b.gep(b, [I64(place)], source_etype=self.stored)
+        return self._loaded(b, place, self.masked if j == self.vectors - 1 else 0)
+
+    def _loaded(self, start: ir.Value, place: int, masked: int) -> ir.Value:
+        """Return a vector of stored numbers; with ``masked``, only so many of them."""
+        pointer = self.b.gep(start, [I64(place)], source_etype=self.stored)
         kind = ir.VectorType(self.stored, self.plan.lanes)
         align = self.dtype.itemsize
-        if self.masked and j == self.vectors - 1:
-            mask = fixed_mask(self.plan.lanes, self.masked)
+        if masked:
+            mask = fixed_mask(self.plan.lanes, masked)
             loaded = masked_load(self.b, kind, pointer, align, mask)
         else:
             loaded = self.b.load(pointer, align=align, typ=kind)
@@ -273,6 +284,61 @@ class _TileBody:
     def _place(self, scratch: ir.Value, i: int, j: int) -> ir.Value:
         place = I64(i * self.plan.width + j * self.plan.lanes)
         return self.b.gep(scratch, [place], source_etype=self.vector.element)
+
+
+class _Dots(_TileBody):
+    """A tile whose lanes run along k: a few rows, and a B that is stored column by column.
+
+    ``vectors`` is the number of columns, whose sums are kept in registers some at a time.
+    """
+
+    def emit(self, a: ir.Value, b: ir.Value, scratch: ir.Value) -> None:
+        """Emit the sums of all columns, and leave them in the scratch tile."""
+        wide = self.plan.lanes * self.dtype.itemsize == WIDEST
+        columns, most = self.vectors, max(1, (SUMS if wide else SUMS // 2) // self.rows)
+        for start in range(0, columns, most):
+            self.vectors = min(most, columns - start)
+            first = self.b.gep(b, [I64(start * self.plan.n.b)], source_etype=self.stored)
+            sums = self._k_loop(a, first, [self.zero] * (self.rows * self.vectors))
+            for at, total in enumerate(sums):
+                i, j = divmod(at, self.vectors)
+                place = I64(i * self.plan.width + start + j)
+                pointer = self.b.gep(scratch, [place], source_etype=self.vector.element)
+                self.b.store(self._across(total), pointer)
+
+    def _k_loop(self, a: ir.Value, b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+        """Emit the vectors of k, two a round, and what is left."""
+        whole, ragged = divmod(self.depth, self.plan.lanes)
+
+        def body(xs: list[ir.Value], y: ir.Value, s: list[ir.Value]) -> list[ir.Value]:
+            return self._part(xs[0], y, 1, self._part(xs[0], y, 0, s))
+
+        step = 2 * self.plan.lanes
+        sums = self._loop(whole // 2, 1, step, step, [a], b, sums, body)
+        if whole % 2:
+            sums = self._part(a, b, whole - 1, sums)
+        return self._part(a, b, whole, sums, ragged) if ragged else sums
+
+    def _part(
+        self, a: ir.Value, b: ir.Value, u: int, sums: list[ir.Value], masked: int = 0
+    ) -> list[ir.Value]:
+        """Return the sums after one more vector of k."""
+        at, new = u * self.plan.lanes, list(sums)
+        rows = [self._loaded(a, i * self.plan.m.a + at, masked) for i in range(self.rows)]
+        for j in range(self.vectors):
+            column = self._loaded(b, j * self.plan.n.b + at, masked)
+            for i, row in enumerate(rows):
+                place = i * self.vectors + j
+                new[place] = self._multiply_add(row, column, sums[place])
+        return new
+
+    def _across(self, total: ir.Value) -> ir.Value:
+        """Return the sum of the lanes, added in pairs."""
+        element = self.vector.element
+        name = f"llvm.vector.reduce.fadd.{suffix(self.vector)}"
+        kind = ir.FunctionType(element, [element, self.vector])
+        function = self.b.module.globals.get(name) or ir.Function(self.b.module, kind, name)
+        return self.b.call(function, [element(0.0), total], fastmath=("reassoc",))
 
 
 def known_here(module: ir.Module, function: ir.Function) -> ir.Function:

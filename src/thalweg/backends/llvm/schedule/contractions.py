@@ -21,6 +21,8 @@ from thalweg.backends.llvm.loops import (
     source_index,
 )
 from thalweg.backends.llvm.schedule.borders import border
+from thalweg.backends.llvm.schedule.dots import runs_along_sum
+from thalweg.backends.llvm.schedule.footprints import NEAR_CACHE, footprint, footprint_of_b
 from thalweg.graph.node import Node
 from thalweg.graph.shape import contiguous_strides
 from thalweg.ops.contraction import roles
@@ -162,7 +164,7 @@ def make_plan(kernel: Kernel, stored: Stored, lanes: int, registers: int, thread
     plan.pack_axes = [x for x in plan.outer if x.b]
     plan.updates = updates
     plan.order = _order(plan)
-    if anchor.dtype.is_float:
+    if anchor.dtype.is_float and not plan.dots:
         if plan.streamed:
             _cut_stream(plan)
         else:
@@ -176,12 +178,15 @@ def _with_best_rows(plans: list[Plan], registers: int, threads: int) -> Plan:
     """Return the plan whose rows fill register tiles best; the first if no other is far better."""
     best: tuple[float, Plan] | None = None
     for plan in plans:
+        if runs_along_sum(plan):
+            plan.dots = True
+            return plan
         plan.packed = _worth_packing(plan)
         plan.streamed = _is_streamed(plan)
         cost = _choose_tile(plan, registers, threads)
         if plan.streamed:  # every row of tiles reads all of B from far memory
             passes = plan.blocks * math.prod(x.size for x in plan.outer if not x.b)
-            cost += FAR_LINE * passes * _footprint_of_b(plan) / LINE / threads
+            cost += FAR_LINE * passes * footprint_of_b(plan) / LINE / threads
         if best is None or cost < 0.85 * best[0]:
             best = (cost, plan)
     assert best is not None
@@ -189,20 +194,14 @@ def _with_best_rows(plans: list[Plan], registers: int, threads: int) -> Plan:
 
 
 LINE, FAR_LINE = 64, 12  # bytes of a line of cache, and cycles to bring one from far memory
-NEAR_CACHE = 1 << 20  # bytes of a core's second cache that operands may fill
 SHORTEST = 192  # multiply-adds into a tile that are worth loading and storing it
-
-
-def _footprint_of_b(plan: Plan) -> int:
-    loops = [*(x for x in plan.outer if x.b), plan.n, plan.k, *plan.all_taps]
-    return _footprint(plan, "b", loops)
 
 
 def _is_streamed(plan: Plan) -> bool:
     """Whether tiles read B itself, from far memory: a large weight meets few examples."""
     rows = plan.height * math.prod(x.size for x in plan.outer if not x.b)
     few = rows <= FEW_ROWS and not plan.packed and plan.n.b == 1
-    return few and _footprint_of_b(plan) > NEAR_CACHE
+    return few and footprint_of_b(plan) > NEAR_CACHE
 
 
 FEW = 1 << 19  # bytes of partial sums that cost little
@@ -225,14 +224,6 @@ def _cut_stream(plan: Plan) -> None:
         plan.block = 0
 
 
-def _footprint(plan: Plan, which: str, loops: list[Axis]) -> int:
-    """Return how many bytes of an operand some loops touch; windows that overlap count once."""
-    used = [(x.size, abs(getattr(x, which))) for x in loops if getattr(x, which)]
-    extent = 1 + sum((size - 1) * step for size, step in used)
-    count = math.prod(size for size, _ in used)
-    return int(min(extent, count)) * plan.align
-
-
 def _order(plan: Plan) -> str:
     """Return in which order tiles are computed.
 
@@ -242,7 +233,7 @@ def _order(plan: Plan) -> str:
     """
     summed = [*plan.taps, plan.k]
     shared = bool(plan.outer) and not any(x.b for x in plan.outer) and not plan.updates
-    if shared and _footprint(plan, "b", [plan.n, *summed]) > NEAR_CACHE:
+    if shared and footprint(plan, "b", [plan.n, *summed]) > NEAR_CACHE:
         return "outer"
     rows_first = plan.updates or _rows_are_far(plan) or plan.height > plan.n.size
     return "panels" if rows_first and not plan.taps else "blocks"
@@ -264,14 +255,14 @@ def _cut(plan: Plan) -> None:
     def near(few: bool) -> bool:
         summed = [*plan.taps, plan.k]
         if plan.order == "panels":
-            slab = _footprint(plan, "b", [plan.n, *summed])
+            slab = footprint(plan, "b", [plan.n, *summed])
             other = plan.rows * math.prod(x.size for x in summed) * plan.align
             if _rows_are_far(plan) and other > COPY:
                 return False
         else:
             inside = [*plan.outer, *plan.row_axes] if plan.order == "outer" else plan.row_axes
-            slab = _footprint(plan, "a", [*inside, *summed])
-            if plan.panels == 1 or _footprint(plan, "a", [*inside, plan.k]) > NEAR_CACHE:
+            slab = footprint(plan, "a", [*inside, *summed])
+            if plan.panels == 1 or footprint(plan, "a", [*inside, plan.k]) > NEAR_CACHE:
                 slab = 0  # A is read once, or too large whatever the part
             other = plan.width * math.prod(x.size for x in summed) * plan.align
             if few and plan.blocks > 1 and other > NEAREST:
@@ -338,7 +329,9 @@ def _worth_packing(plan: Plan) -> bool:
 
     It must be where its lanes do not lie side by side. Where they do, rows that are far apart cost
     misses of caches and address translation each time a tile walks down them; the copy, made once,
-    pays if enough rows of A reuse it. Measured with 512 x 512 x 512: 126 against 162 GFLOP/s.
+    pays if enough rows of A reuse it. Measured with 512 x 512 x 512: 126 against 162 GFLOP/s. If B
+    is in far memory it pays for all that have too many rows to stream it: 96 x 2048 x 2048 takes
+    2.3 times as long without.
     """
     if plan.n.size == 1:
         return False
@@ -346,7 +339,8 @@ def _worth_packing(plan: Plan) -> bool:
         return True
     far = plan.k.b * plan.align >= 256 and plan.k.size >= 64
     again = plan.height * math.prod(x.size for x in plan.outer if not x.b)
-    return far and again >= 128
+    enough = FEW_ROWS + 1 if footprint_of_b(plan) > NEAR_CACHE else 128
+    return far and again >= enough
 
 
 FEWEST = 4  # tiles side by side that pay for a copy of the rows they read
@@ -485,6 +479,7 @@ def describe(plan: Plan, names: Sequence[str] = ()) -> str:
     taps = " ".join(f"{x.labels}:{x.size}" for x in plan.all_taps)
     packed = " B packed into panels" if plan.packed else ""
     packed += " rows of A copied" if plan.copied else ""
+    packed += " along k" if plan.dots else ""
     packed += f" by {plan.group * plan.rows} rows" if plan.group else ""
     parts = f" in {plan.parts} parts" if plan.parts > 1 else ""
     parts += f" without zeros over {plan.border.summed.labels}" if plan.border else ""

@@ -1,0 +1,88 @@
+"""Plans of contractions: the shapes that each is chosen for, and that all give the right sums."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.backends.llvm.test_native import WIDTHS, check, data
+
+import thalweg as tw
+from thalweg.settings import settings
+
+
+def plan_of(function: Any, *arrays: Any) -> str:
+    """Return the line that describes the only contraction of a function."""
+    lines = tw.compile(function).explain(*arrays).split("== llvm ir ==")[0].splitlines()
+    [line] = [one for one in lines if " = A[" in one]
+    return line.split(" | ")[1]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("rows", [1, 2, 5, 8])
+@pytest.mark.parametrize(("columns", "depth"), [(1, 64), (3, 33), (16, 100), (45, 8), (130, 67)])
+def test_few_rows_meet_a_transposed_matrix(width: str, rows: int, columns: int, depth: int) -> None:
+    """Vectors run along the sum, with what is left of it, of the columns and of the rows."""
+    settings.vector, settings.threads = width, 2
+    a, b, c = data(rows, depth), data(columns, depth), data(columns)
+    check(lambda a, b: a @ b.mT, a, b)
+    check(lambda a, b, c: tw.relu(a @ b.mT + c) * 2, a, b, c)
+    check(lambda a, b: tw.matmul(a.mT.mT, b.mT), a.astype("f8"), b.astype("f8"))
+    check(lambda a, b: tw.sum(tw.tanh(a @ b.mT), 0), a, b)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_one_query_meets_many_keys(width: str) -> None:
+    """Batches of both operands, one of the first alone, and rows that are a part of a matrix."""
+    settings.vector, settings.threads = width, 3
+    q, keys = data(3, 4, 1, 40), data(3, 4, 29, 40)
+    check(lambda q, k: q @ k.mT, q, keys)
+    check(lambda q, k: tw.softmax(q @ k.mT, -1), q, keys)
+    check(lambda q, k: q[:, :1, :, 1:39] @ k[:, :1, :, 1:39].mT, q, keys)
+    check(lambda q, k: tw.einsum("bhqd,hkd->bhqk", q, k), q[:, :, :, :], keys[0])
+    check(lambda x, y: x @ y, data(50, 90), data(90, 1))
+
+
+def test_vectors_run_along_the_sum_where_few_rows_meet_many_columns() -> None:
+    settings.threads = 1
+    turned = lambda a, b: a @ b.mT  # noqa: E731
+    assert "along k" in plan_of(turned, data(8, 300), data(200, 300))
+    assert "packed" in plan_of(turned, data(9, 300), data(200, 300))
+    assert "along k" in plan_of(turned, data(32, 300), data(1000, 300))  # from far memory
+    assert "packed" in plan_of(turned, data(33, 300), data(1000, 300))
+    assert "along k" not in plan_of(lambda a, b: a @ b, data(1, 300), data(300, 200))
+
+
+def test_a_large_weight_is_packed_where_it_is_not_streamed() -> None:
+    settings.threads = 1
+    product = lambda a, b: a @ b  # noqa: E731
+    weight = data(700, 600)
+    assert "packed" not in plan_of(product, data(64, 700), weight)
+    assert "packed" in plan_of(product, data(65, 700), weight)
+    assert "packed" not in plan_of(product, data(65, 300), data(300, 400))
+    check(product, data(65, 700) / 32, weight)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_rows_far_apart_are_copied(width: str, threads: int) -> None:
+    """A gradient of weights that nothing is fused with; sums in parts whose last one is shorter."""
+    settings.vector, settings.threads = width, threads
+    for rows, columns, depth in ((300, 290, 450), (301, 130, 1700), (270, 257, 70)):
+        a, b = data(depth, rows) / 16, data(depth, columns)
+        check(lambda a, b: a.mT @ b, a, b)
+    assert "copied" in plan_of(lambda a, b: a.mT @ b, data(450, 300), data(450, 290))
+
+
+def test_products_are_the_same_for_any_number_of_threads() -> None:
+    turned, far = (data(8, 500), data(700, 500)), (data(600, 300), data(600, 310))
+    found = []
+    for threads in (1, 2, 4):
+        settings.threads = threads
+        step = tw.compile(lambda a, b, c, d: (a @ b.mT, c.mT @ d))
+        found.append([y.numpy().tobytes() for y in step(*turned, *far)])
+    assert found[0] == found[1] == found[2]
+    np.testing.assert_allclose(
+        np.frombuffer(found[0][0], np.float32).reshape(8, 700), turned[0] @ turned[1].T, atol=1e-3
+    )
