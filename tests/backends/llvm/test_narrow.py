@@ -81,9 +81,11 @@ def test_convolutions_of_few_outputs(width: str, draws: Any) -> None:
 
 def test_positions_are_joined_where_lanes_would_be_empty_only() -> None:
     """Six outputs of 16 lanes take two positions, 16 take one; in 8 lanes six are enough."""
+
     def widths(outputs: int, lanes: int) -> list[int]:
-        inputs = [INPUT(shape=shape, dtype=float32)
-                  for shape in ((2, 10, 10, 1), (5, 5, 1, outputs))]
+        inputs = [
+            INPUT(shape=shape, dtype=float32) for shape in ((2, 10, 10, 1), (5, 5, 1, outputs))
+        ]
         graph = Graph(inputs, [conv(*inputs)])
         nodes = topological(simplified(graph, lanes).outputs)
         return [n.attrs["sizes"][-1] for n in nodes if n.op.name == "windows"]
@@ -104,3 +106,27 @@ def test_covers() -> None:
     assert (two.axis, two.step) == (1, 2)
     assert covering((64, 28, 12), range(3), 16) is None
     assert covering((3, 7, 6), [0, 1], 16, divides=True) is None
+
+
+NARROWED = [
+    ("float32", "bfloat16"), ("float32", "float16"), ("float64", "float32"),
+    ("int32", "int8"), ("int32", "int16"), ("int64", "int32"), ("int64", "int8"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(("wide", "narrow"), NARROWED)
+@pytest.mark.parametrize("columns", [1, 3, 5, 9, 17, 33])
+def test_the_last_lane_of_a_narrowed_vector_is_stored_narrow(
+    width: str, wide: str, narrow: str, columns: int
+) -> None:
+    """LLVM stores a lone lane with its old width, over what lies behind it, unless told not to."""
+    settings.vector, settings.threads = width, 1
+    x = (data(6, columns) * 9).astype(wide)
+    low = lambda a: tw.astype(a, narrow)  # noqa: E731
+    check(lambda a: tw.concatenate([low(a + 1), low(a * 2 - a)], 1), x)
+    check(lambda a: tw.pad(low(a + 1), ((0, 0), (0, 2)), value=7), x)
+    check(lambda a: (low(a.T + 1), low(a - tw.max(a, 0)), low(tw.sum(a, 0)), low(tw.flip(a, 1))), x)
+    if narrow.startswith(("b", "f")):
+        right = data(columns, columns).astype(wide)
+        check(lambda a, b: tw.matmul(low(a), low(b)), x, right, tolerance=0.02)

@@ -293,6 +293,9 @@ class Emitter:
         if contiguous and self.mask is None:
             b.store(packed, pointer, align=align)
             return
+        if contiguous and _has_one_lane(self.mask):
+            b.store(b.extract_element(packed, I32(0)), pointer, align=align)
+            return
         what = "store" if contiguous else "scatter"
         if not contiguous:
             pointer = self._spread(pointer, memory_type(buffer.dtype), steps)
@@ -341,6 +344,16 @@ def lane_mask(builder: ir.IRBuilder, lanes: int, remaining: ir.Value) -> ir.Valu
 def fixed_mask(lanes: int, count: int) -> ir.Value:
     """Return a constant mask of the first ``count`` lanes."""
     return ir.Constant(ir.VectorType(I1, lanes), [int(i < count) for i in range(lanes)])
+
+
+def _has_one_lane(mask: ir.Value) -> bool:
+    """Return whether a mask is a constant that has the first lane alone.
+
+    LLVM 22 stores such a lane of a narrowed vector with its old width, over what lies behind it.
+    """
+    return isinstance(mask, ir.Constant) and [int(x.constant) for x in mask.constant] == [
+        int(i == 0) for i in range(len(mask.constant))
+    ]
 
 
 @contextmanager
