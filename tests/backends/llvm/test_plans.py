@@ -86,3 +86,30 @@ def test_products_are_the_same_for_any_number_of_threads() -> None:
     np.testing.assert_allclose(
         np.frombuffer(found[0][0], np.float32).reshape(8, 700), turned[0] @ turned[1].T, atol=1e-3
     )
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_rows_are_added_by_index(width: str, threads: int) -> None:
+    """Threads share vectors of the last axis, or what lies around; some rows are met twice."""
+    settings.vector, settings.threads = width, threads
+    source = np.random.default_rng(3)
+    for table, axis, picked in (
+        ((20, 70), 0, (9,)), ((20, 1), 0, (30,)), ((7, 3), 0, (4, 5)), ((50,), 0, (80,)),
+        ((3, 11, 33), 1, (6,)), ((40, 5, 16), 1, (2, 3)), ((6, 9), 1, (14,)), ((4, 3, 40), 0, (5,)),
+    ):  # fmt: skip
+        index = source.integers(0, table[axis], picked)
+        updates = data(*table[:axis], *picked, *table[axis + 1 :])
+        check(lambda t, u, i=index, a=axis: tw.scatter_add(t, i, u, axis=a), data(*table), updates)
+        check(
+            lambda u, i=index, a=axis, t=table: tw.scatter_add(tw.zeros(t), i, u * 2, axis=a) + 1,
+            updates,
+        )
+        check(
+            lambda t, u, i=index, a=axis: tw.grad(
+                lambda t: tw.sum(tw.sin(tw.take(t, i, axis=a)) * u)
+            )(t),
+            data(*table), updates,
+        )  # fmt: skip
+    whole = (np.arange(60).reshape(12, 5) % 7).astype(np.int32)
+    check(lambda t: tw.scatter_add(t, np.array([0, 3, 3]), t[:3]), whole)

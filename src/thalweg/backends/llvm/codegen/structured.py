@@ -134,7 +134,11 @@ def _place(index: Index, node: Node, loops: int) -> Affine:
 
 
 def emit_scatter_add(emitter: Emitter, kernel: Kernel, share: Share) -> None:
-    """Copy the target, then add slice by slice; threads share the axes that are not indexed."""
+    """Copy the target, then add slice by slice, in the order of the indices.
+
+    Threads share the axes that are not indexed: each adds to elements of its own. Where the last
+    axis is one of them, vectors run along it, and the table is walked row by row.
+    """
     node = _anchor(kernel)
     x, i, u = node.inputs
     axis, buffer = node.attrs["axis"], kernel.stores[0][1]
@@ -144,29 +148,70 @@ def emit_scatter_add(emitter: Emitter, kernel: Kernel, share: Share) -> None:
     at = updates[axis : axis + i.rank]
     around = [*updates[:axis], _loop(place_axis, loops), *updates[axis + i.rank :]]
     every = [*updates[:axis], _loop(fill_axis, loops), *updates[axis + i.rank :]]
-    rest = [d for d in range(u.rank) if not axis <= d < axis + i.rank]
     indexed = list(range(axis, axis + i.rank))
+    rest = [d for d in range(u.rank) if d not in indexed]
     b, m = emitter.builder, emitter.machine
-    low, high = share(math.prod(u.shape[d] for d in rest))
-    with counted(b, low, high, 1, "lane") as number:
+    along = bool(rest) and rest[-1] == u.rank - 1
+
+    def copy() -> None:
+        place = linear(tuple(every), x.shape, loops)
+        emitter.store(buffer, place, emitter.value(x, tuple(every)))
+
+    def add() -> None:
+        place = linear(tuple(around), x.shape, loops)
+        total = m.call("add", emitter.load(buffer, place), emitter.value(u, updates))
+        emitter.store(buffer, place, m.rounded(total))
+
+    outer = rest[:-1] if along else rest
+    numbers, columns = _shared_columns(
+        emitter, share, [u.shape[d] for d in outer], u.rank - 1, u.shape[-1] if along else 0
+    )
+    with counted(b, *numbers, 1, "lane") as number:
         _start(emitter, loops)
-        outer_position(emitter, number, [u.shape[d] for d in rest], rest) if rest else None
+        outer_position(emitter, number, [u.shape[d] for d in outer], outer) if outer else None
         with counted(b, I64(0), I64(x.shape[axis]), 1, "fill") as f:
             emitter.loops[fill_axis] = f
-            emitter.forget()
-            emitter.store(
-                buffer, linear(tuple(every), x.shape, loops), emitter.value(x, tuple(every))
-            )
+            columns(copy)
         with counted(b, I64(0), I64(math.prod(i.shape)), 1, "update") as number2:
             if indexed:
                 outer_position(emitter, number2, list(i.shape), indexed)
             emitter.forget()
-            picked = m.cast(emitter.value(i, _some(at, loops)), int64)
-            emitter.loops[place_axis] = picked.ir
-            emitter.forget()
-            place = linear(tuple(around), x.shape, loops)
-            total = m.call("add", emitter.load(buffer, place), emitter.value(u, updates))
-            emitter.store(buffer, place, m.rounded(total))
+            emitter.loops[place_axis] = m.cast(emitter.value(i, _some(at, loops)), int64).ir
+            columns(add)
+
+
+def _shared_columns(
+    emitter: Emitter, share: Share, outer: list[int], axis: int, size: int
+) -> tuple[tuple[ir.Value, ir.Value], Callable[[Callable[[], None]], None]]:
+    """Return this thread's outer positions, and what emits a body for its part of an axis.
+
+    ``size``: of the axis, 0 if the body is for single elements. Threads share the vectors of the
+    axis if there are more of them than outer positions.
+    """
+    b, lanes, count = emitter.builder, emitter.lanes, math.prod(outer)
+    whole, tail = inner_bounds(size, lanes)
+    chunks = -(-size // lanes)
+
+    def one(body: Callable[[], None]) -> None:
+        emitter.forget()
+        body()
+
+    def all_vectors(body: Callable[[], None]) -> None:
+        vector_loop(emitter, axis, I64(0), I64(whole), tail, body)
+
+    if size < 2 or chunks <= count:
+        return share(count), all_vectors if size > 1 else one
+    low, high = share(chunks)
+    start, end = b.mul(low, I64(lanes)), b.mul(high, I64(lanes))
+    stop = b.select(b.icmp_signed("<", end, I64(whole)), end, I64(whole))
+
+    def own_vectors(body: Callable[[], None]) -> None:
+        vector_loop(emitter, axis, start, stop, 0, body)
+        if tail:
+            with b.if_then(b.icmp_signed("==", high, I64(chunks))):
+                vector_loop(emitter, axis, I64(whole), I64(whole), tail, body)
+
+    return (I64(0), I64(count)), own_vectors
 
 
 def emit_take_along(emitter: Emitter, kernel: Kernel, share: Share) -> None:

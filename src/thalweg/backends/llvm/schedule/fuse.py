@@ -72,7 +72,8 @@ class Fusion:
                 continue
             if name == "contract" or node.op.kind == "structured":
                 for i in node.inputs:
-                    self._store_behind(i)
+                    if name != "scatter_add" or i.op.name != "full":  # zeros are written down
+                        self._store_behind(i)
             elif name == "reshape" and not _affine_reshape(node):
                 self._store(node.inputs[0])
         for node in self.order:

@@ -46,6 +46,8 @@ def kernel_reads(
             yield member, linear(identity_index(member.shape), member.shape, loops)
         elif member.op.kind == "structured":
             for i in member.inputs:
+                if i.op.name == "full" and not stored(i):
+                    continue
                 found = resolve(i, identity_index(i.shape), stored)
                 assert found is not None, i
                 yield found[0], None
