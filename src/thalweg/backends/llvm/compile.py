@@ -20,6 +20,7 @@ from thalweg.backends.llvm.schedule import (
     winograd,
 )
 from thalweg.backends.llvm.schedule.contractions import describe
+from thalweg.backends.llvm.schedule.fuse import COSTLY
 from thalweg.backends.llvm.schedule.plan import Scheduler
 from thalweg.graph.node import Graph
 
@@ -123,6 +124,12 @@ def worthwhile_threads(schedule: Schedule, threads: int) -> int:
     return threads if _work(schedule) > 150_000 else 1
 
 
+SLOW = COSTLY - {"divide", "sqrt", "rsqrt"}  # functions of many instructions
+SLOW_VECTOR, FAR_LINE, ONE_BY_ONE = 12, 12, 6  # cycles of a vector, of a line of cache, of a number
+BY_VECTORS = ("take", "scatter_add")  # of what is neither element-wise nor a product
+FAR = 1 << 19  # bytes of one step that come from, or go to, memory beyond the second cache
+
+
 def _work(schedule: Schedule) -> float:
     """Return a rough number of cycles."""
     work = 0.0
@@ -133,6 +140,18 @@ def _work(schedule: Schedule) -> float:
         if step.plan is not None and not step.packs:
             loops = step.plan.loops
             work += 2.0 * math.prod(x.size for x in loops) / 64  # multiply-adds of vectors a cycle
-        elements = sum(b.nbytes / 4 for b in step.reads + step.writes)
-        work += elements * len(step.kernel.members) / 16
+        work += _element_work(step)
     return work
+
+
+def _element_work(step: Step) -> float:
+    kind, members = step.kernel.kind, step.kernel.members
+    picks = kind in ("take", "take_along_axis")  # of a table only some rows
+    moved = sum(b.nbytes for b in (step.writes if picks else step.reads) + step.writes)
+    elements = moved / 4
+    slow = sum(m.op.name in SLOW for m in members) * math.prod(step.kernel.space)
+    work = elements * len(members) / 16 + slow * SLOW_VECTOR / 16
+    if moved > FAR:
+        work += moved / 64 * FAR_LINE
+    one_by_one = members and members[0].op.kind == "structured" and kind not in BY_VECTORS
+    return work + elements * ONE_BY_ONE if one_by_one else work
