@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.backends.llvm.test_convolutions import agree, draw
 from tests.backends.llvm.test_native import WIDTHS, check, data
 
 import thalweg as tw
@@ -113,3 +114,41 @@ def test_rows_are_added_by_index(width: str, threads: int) -> None:
         )  # fmt: skip
     whole = (np.arange(60).reshape(12, 5) % 7).astype(np.int32)
     check(lambda t: tw.scatter_add(t, np.array([0, 3, 3]), t[:3]), whole)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("channels", [7, 8, 19, 48])
+def test_products_that_lie_side_by_side_are_sums_of_vectors(width: str, channels: int) -> None:
+    """Depthwise convolutions and their gradients, and batches along the last axis."""
+    settings.vector, settings.threads = width, 3
+    for stride, padding, dilation, multiplier in ((1, 1, 1, 1), (2, 0, 2, 1), (1, 2, 1, 3)):
+        agree(
+            lambda x, w, s=stride, p=padding, d=dilation: tw.sum(
+                tw.sin(tw.conv(x, w, stride=s, padding=p, dilation=d, groups=channels))
+            ),
+            draw(2, 9, 8, channels), draw(3, 3, 1, channels * multiplier),
+        )  # fmt: skip
+    check(lambda a, b: tw.einsum("ikg,kg->ig", a, b), data(5, 6, channels), data(6, channels))
+    check(lambda a, b: tw.einsum("ikg,jkg->jig", a, b), data(3, 4, channels), data(5, 4, channels))
+    check(lambda a, b: tw.einsum("ig,jg->ijg", a, b), data(6, channels), data(2, channels))
+    check(lambda a, b: tw.einsum("nikg,nig->kg", a, b), data(9, 40, 3, channels),
+          data(9, 40, channels))  # fmt: skip
+
+
+def test_a_depthwise_convolution_is_no_contraction() -> None:
+    settings.threads = 1
+    text = tw.compile(lambda x, w: tw.conv(x, w, groups=16)).explain(
+        data(1, 6, 6, 16), data(3, 3, 1, 16)
+    )
+    assert "columns[1, 4, 4, 16]" in text.split("== llvm ir ==")[0]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_sums_over_axes_in_the_middle(width: str) -> None:
+    """Few rows are written down one by one, many in loops within loops."""
+    settings.vector, settings.threads = width, 2
+    for shape, axes in (((4, 3, 3, 20), (1, 2)), ((4, 5, 7, 33), (0, 2)), ((2, 6, 5, 48), (1,)),
+                        ((3, 2, 2, 2, 40), (1, 2, 3)), ((30, 9, 96), (0,))):  # fmt: skip
+        x = data(*shape)
+        check(lambda x, a=axes: (tw.sum(x * x, a), tw.max(x, a), tw.mean(x, a) + 1), x)
+        check(lambda x, a=axes: x - tw.mean(x, a, keepdims=True), x)

@@ -63,7 +63,7 @@ def test_one_image_goes_through_its_convolutions() -> None:
 def test_packing_by_groups_does_not_go_along_with_images() -> None:
     """As many groups as images: a slice of the packed weight is not what an image needs."""
     draw = np.random.default_rng(2)
-    x, w = draw.standard_normal((8, 9, 7, 8)), draw.standard_normal((3, 3, 1, 8))
+    x, w = draw.standard_normal((8, 9, 7, 128)), draw.standard_normal((3, 3, 16, 128)) / 9
 
     def step(x: Any, w: Any) -> Any:
         loss = lambda x: tw.sin(tw.conv(tw.sin(x), w, padding=1, groups=8)).sum()  # noqa: E731

@@ -12,6 +12,7 @@ from thalweg.backends.llvm.runtime.barrier import emit_barrier
 from thalweg.backends.llvm.runtime.target import Target
 from thalweg.backends.llvm.schedule import (
     convolutions,
+    depthwise,
     halves,
     layout,
     narrow,
@@ -45,6 +46,7 @@ def passes(lanes: int) -> list[tuple[GraphPass, str]]:
         (simplify.fold, "what was folded makes more of it visible"),
         (layout.read_padded, "a value and its padded copy need not both be written"),
         (winograd.fewer_products, "sums of few products cost less than many products"),
+        (depthwise.lanes_over_batch, "one column for each channel would fill one lane of a tile"),
         (simplify.matrix_times_vector, "a single column would leave most lanes of a tile empty"),
         (simplify.split_contractions, "weights should be read by the core that updated them"),
         (simplify.split_reductions, "threads can share a reduction only along axes that stay"),

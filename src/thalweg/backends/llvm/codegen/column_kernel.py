@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
@@ -64,7 +64,7 @@ def emit_columns(
     last = kept[-1]
     bounds = inner_bounds(space[last], emitter.lanes)
     # several vectors side by side, so that their sums need not wait for each other
-    wide = next(v for v in (4, 2, 1) if v == 1 or space[last] % (v * emitter.lanes) == 0)
+    wide = next(v for v in (4, 3, 2, 1) if v == 1 or space[last] % (v * emitter.lanes) == 0)
     blocks = -(-space[last] // (wide * emitter.lanes))
     low, high = share(math.prod(space[d] for d in kept[:-1]) * blocks)
     anchors = [n for n in kernel.members if n.op.kind == "reduction"]
@@ -79,13 +79,16 @@ def emit_columns(
 
     def add_all(places: list[ir.Value]) -> None:
         """Combine all rows, each onto the sums of its columns."""
-        with _rows_below(emitter, space, reduced, cover):
+
+        def body() -> None:
             for row, place in zip(sums, places, strict=True):
                 emitter.loops[last] = place
                 emitter.forget()
                 for i, node in enumerate(anchors):
                     x = m.splat(emitter.value(node.inputs[0], index), emitter.lanes)
                     b.store(combine(m, node, total(row, i), x).ir, row[i])
+
+        _rows_below(emitter, kernel, space, reduced, cover, body)
 
     def column(first: ir.Value) -> None:
         emitter.vector = last
@@ -124,21 +127,41 @@ def emit_columns(
         _masked_at_end(emitter, block, blocks, bounds, lambda: column(first))
 
 
-@contextmanager
+UNROLLED, WRITTEN = 16, 64  # rows that need no loop, and nodes that are written down for them
+
+
 def _rows_below(
-    emitter: Emitter, space: Shape, reduced: Sequence[int], cover: Cover | None
-) -> Iterator[None]:
-    """Emit the loop over what each column is made of; with a cover, several rows at a time."""
+    emitter: Emitter, kernel: Kernel, space: Shape, reduced: Sequence[int], cover: Cover | None,
+    body: Callable[[], None],
+) -> None:  # fmt: skip
+    """Emit a body for each row of a column; with a cover, several rows at a time."""
     b = emitter.builder
     steps = {} if cover is None else {cover.axis: cover.step}
     axes = [d for d in reduced if cover is None or d not in cover.whole]
     sizes = [space[d] // steps.get(d, 1) for d in axes]
-    with counted(b, I64(0), I64(math.prod(sizes)), 1, "reduced") as number:
-        outer_position(emitter, number, sizes, axes)
+
+    def row() -> None:
         if cover is not None:
             emitter.loops[cover.axis] = b.mul(emitter.loops[cover.axis], I64(cover.step))
             cover_lanes(emitter, cover, cover.step)
-        yield
+        body()
+
+    def nested(depth: int) -> None:
+        if depth == len(axes):
+            row()
+            return
+        with counted(b, I64(0), I64(sizes[depth]), 1, "reduced") as i:
+            emitter.loops[axes[depth]] = i
+            nested(depth + 1)
+
+    count = math.prod(sizes)
+    if count > UNROLLED or count * len(kernel.members) > WRITTEN:
+        nested(0)
+        return
+    for position in itertools.product(*map(range, sizes)):
+        for axis, i in zip(axes, position, strict=True):
+            emitter.loops[axis] = I64(i)
+        row()
 
 
 def _fold_cover(machine: Machine, node: Node, x: Value, cover: Cover) -> Value:
