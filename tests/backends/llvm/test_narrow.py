@@ -116,7 +116,7 @@ NARROWED = [
 
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize(("wide", "narrow"), NARROWED)
-@pytest.mark.parametrize("columns", [1, 3, 5, 9, 17, 33])
+@pytest.mark.parametrize("columns", [5, 9, 17])  # one more than the lanes of a width
 def test_the_last_lane_of_a_narrowed_vector_is_stored_narrow(
     width: str, wide: str, narrow: str, columns: int
 ) -> None:

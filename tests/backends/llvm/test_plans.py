@@ -21,8 +21,8 @@ def plan_of(function: Any, *arrays: Any) -> str:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("rows", [1, 2, 5, 8])
-@pytest.mark.parametrize(("columns", "depth"), [(1, 64), (3, 33), (16, 100), (45, 8), (130, 67)])
+@pytest.mark.parametrize("rows", [1, 5, 8])
+@pytest.mark.parametrize(("columns", "depth"), [(1, 64), (16, 33), (45, 8), (130, 67)])
 def test_few_rows_meet_a_transposed_matrix(width: str, rows: int, columns: int, depth: int) -> None:
     """Vectors run along the sum, with what is left of it, of the columns and of the rows."""
     settings.vector, settings.threads = width, 2
@@ -117,7 +117,7 @@ def test_rows_are_added_by_index(width: str, threads: int) -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("channels", [7, 8, 19, 48])
+@pytest.mark.parametrize("channels", [7, 19, 48])
 def test_products_that_lie_side_by_side_are_sums_of_vectors(width: str, channels: int) -> None:
     """Depthwise convolutions and their gradients, and batches along the last axis."""
     settings.vector, settings.threads = width, 3
