@@ -67,3 +67,18 @@ def _off_the_line(array: np.ndarray) -> np.ndarray:
     copy[...] = array
     assert not memory.is_aligned(copy)
     return copy
+
+
+def test_a_repeat_that_fails_leaves_the_next_call_as_it_was() -> None:
+    """The table must not keep the address of an argument that is gone."""
+
+    @tw.compile
+    def total(x: tw.Tensor, y: tw.Tensor) -> tw.Tensor:
+        return x.sum() + y.sum()
+
+    x, y = np.ones(5, np.float32), np.ones(2000, np.float32)
+    assert total(x, y).item() == 2005
+    [[trace]] = total._traces.values()
+    with pytest.raises(ValueError, match="could not convert"):
+        trace.bind().repeat(3, [np.full((3, 5), 7, np.float32), np.full(2000, "text")])
+    assert total(x * 2, y).item() == 2010

@@ -264,7 +264,7 @@ def python(script: str, *arguments: str, **environment: str) -> "subprocess.Pope
 
 
 def finished(process: "subprocess.Popen[str]") -> str:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=15)
     assert process.returncode == 0, err
     assert err == ""
     return out.strip()

@@ -263,32 +263,36 @@ class NativeBound(Bound):
             self._run()
             return [o.copy() if o.nbytes <= SMALL else o for o in outputs]
 
+    def _vary(self, place: int, kind: np.dtype[Any], given: Array | Repeated) -> list[Any]:
+        """Write down where an input lies and how it changes; return what must live meanwhile."""
+        table = self.table
+        array = given.array if isinstance(given, Repeated) else given
+        array = np.ascontiguousarray(array, dtype=kind)
+        table[place : place + PER_INPUT] = 0
+        table[place] = address(array)
+        if not isinstance(given, Repeated):
+            return [array]
+        row = array.nbytes // max(len(array), 1)
+        if given.rows is None:
+            table[place + 1] = row
+            return [array]
+        memory, target = aligned(row * given.rows.shape[1])
+        table[place + 2], table[place + 3] = address(given.rows), target
+        return [array, memory, given.rows]
+
     def repeat(self, steps: int, arrays: Sequence[Array | Repeated]) -> list[Array]:
         """Run many steps in one call."""
         table = self.table
         outputs = [result((steps, *shape), kind) for shape, kind in self.program.outputs]
         held: list[Any] = []
         with self.program.lock:
-            for (place, kind, _), given in zip(self.free, arrays, strict=True):
-                array = given.array if isinstance(given, Repeated) else given
-                array = np.ascontiguousarray(array, dtype=kind)
-                held.append(array)
-                table[place : place + PER_INPUT] = 0
-                table[place] = address(array)
-                if not isinstance(given, Repeated):
-                    continue
-                if given.rows is None:
-                    table[place + 1] = array.nbytes // max(len(array), 1)
-                else:
-                    row = array.nbytes // max(len(array), 1)
-                    memory, target = aligned(row * given.rows.shape[1])
-                    held += [memory, given.rows]
-                    table[place + 2], table[place + 3] = address(given.rows), target
-            for (place, *_), output in zip(self.results, outputs, strict=True):
-                table[place] = address(output)
-                table[place + 1] = output.nbytes // max(steps, 1)
-            table[2] = steps
             try:
+                for (place, kind, _), given in zip(self.free, arrays, strict=True):
+                    held += self._vary(place, kind, given)
+                for (place, *_), output in zip(self.results, outputs, strict=True):
+                    table[place] = address(output)
+                    table[place + 1] = output.nbytes // max(steps, 1)
+                table[2] = steps
                 self._run()
             finally:
                 table[2] = 1

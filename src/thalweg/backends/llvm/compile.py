@@ -21,6 +21,7 @@ from thalweg.backends.llvm.schedule import (
     winograd,
 )
 from thalweg.backends.llvm.schedule.contractions import describe
+from thalweg.backends.llvm.schedule.footprints import FAR_LINE, LINE
 from thalweg.backends.llvm.schedule.fuse import COSTLY
 from thalweg.backends.llvm.schedule.plan import Scheduler
 from thalweg.graph.node import Graph
@@ -127,7 +128,7 @@ def worthwhile_threads(schedule: Schedule, threads: int) -> int:
 
 
 SLOW = COSTLY - {"divide", "sqrt", "rsqrt"}  # functions of many instructions
-SLOW_VECTOR, FAR_LINE, ONE_BY_ONE = 12, 12, 6  # cycles of a vector, of a line of cache, of a number
+SLOW_VECTOR, ONE_BY_ONE = 12, 6  # cycles of a vector of such a function, of a number by itself
 BY_VECTORS = ("take", "scatter_add")  # of what is neither element-wise nor a product
 FAR = 1 << 19  # bytes of one step that come from, or go to, memory beyond the second cache
 
@@ -147,6 +148,7 @@ def _work(schedule: Schedule) -> float:
 
 
 def _element_work(step: Step) -> float:
+    """Return the cycles of what is not multiply-adds: functions, and moving numbers."""
     kind, members = step.kernel.kind, step.kernel.members
     picks = kind in ("take", "take_along_axis")  # of a table only some rows
     moved = sum(b.nbytes for b in (step.writes if picks else step.reads) + step.writes)
@@ -154,6 +156,6 @@ def _element_work(step: Step) -> float:
     slow = sum(m.op.name in SLOW for m in members) * math.prod(step.kernel.space)
     work = elements * len(members) / 16 + slow * SLOW_VECTOR / 16
     if moved > FAR:
-        work += moved / 64 * FAR_LINE
+        work += moved / LINE * FAR_LINE
     one_by_one = members and members[0].op.kind == "structured" and kind not in BY_VECTORS
     return work + elements * ONE_BY_ONE if one_by_one else work

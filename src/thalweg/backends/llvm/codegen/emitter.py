@@ -293,8 +293,8 @@ class Emitter:
         if contiguous and self.mask is None:
             b.store(packed, pointer, align=align)
             return
-        whole = isinstance(packed.type.element, ir.IntType)
-        if contiguous and whole and _has_one_lane(self.mask):
+        bits = isinstance(packed.type.element, ir.IntType)
+        if contiguous and bits and _has_one_lane(self.mask):
             b.store(b.extract_element(packed, I32(0)), pointer, align=align)
             return
         what = "store" if contiguous else "scatter"

@@ -21,8 +21,14 @@ from thalweg.backends.llvm.loops import (
     source_index,
 )
 from thalweg.backends.llvm.schedule.borders import border
-from thalweg.backends.llvm.schedule.dots import runs_along_sum
-from thalweg.backends.llvm.schedule.footprints import NEAR_CACHE, footprint, footprint_of_b
+from thalweg.backends.llvm.schedule.dots import run_along_sum
+from thalweg.backends.llvm.schedule.footprints import (
+    FAR_LINE,
+    LINE,
+    NEAR_CACHE,
+    footprint,
+    footprint_of_b,
+)
 from thalweg.graph.node import Node
 from thalweg.graph.shape import contiguous_strides
 from thalweg.ops.contraction import roles
@@ -178,8 +184,7 @@ def _with_best_rows(plans: list[Plan], registers: int, threads: int) -> Plan:
     """Return the plan whose rows fill register tiles best; the first if no other is far better."""
     best: tuple[float, Plan] | None = None
     for plan in plans:
-        if runs_along_sum(plan):
-            plan.dots = True
+        if run_along_sum(plan):
             return plan
         plan.packed = _worth_packing(plan)
         plan.streamed = _is_streamed(plan)
@@ -193,7 +198,6 @@ def _with_best_rows(plans: list[Plan], registers: int, threads: int) -> Plan:
     return best[1]
 
 
-LINE, FAR_LINE = 64, 12  # bytes of a line of cache, and cycles to bring one from far memory
 SHORTEST = 192  # multiply-adds into a tile that are worth loading and storing it
 
 

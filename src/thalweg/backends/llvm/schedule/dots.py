@@ -11,8 +11,8 @@ ROWS, FAR_ROWS = 8, 32  # of A that would not pay for a copy of B; where B is in
 TALLEST = 8  # rows of a tile
 
 
-def runs_along_sum(plan: Plan) -> bool:
-    """Whether vectors should run along the sum; if so, the tile of the plan is set.
+def run_along_sum(plan: Plan) -> bool:
+    """Let vectors run along the sum where that is better; return whether they do.
 
     Columns that lie one behind the other are no vector, and to turn B round takes longer than the
     product if few rows meet it: a token with the table of all tokens, one query with the keys.
@@ -28,5 +28,5 @@ def runs_along_sum(plan: Plan) -> bool:
     if not turned and plan.n.size > 1:
         return False
     tiles = -(-plan.m.size // TALLEST)
-    plan.rows, plan.vectors = -(-plan.m.size // tiles), 1
+    plan.dots, plan.rows, plan.vectors = True, -(-plan.m.size // tiles), 1
     return True

@@ -7,6 +7,7 @@ import math
 from thalweg.backends.llvm.loops import Axis, Plan
 
 NEAR_CACHE = 1 << 20  # bytes of a core's second cache that operands may fill
+LINE, FAR_LINE = 64, 12  # bytes of a line of cache, and cycles to bring one from far memory
 
 
 def footprint(plan: Plan, which: str, loops: list[Axis]) -> int:

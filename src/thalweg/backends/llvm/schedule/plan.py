@@ -23,11 +23,11 @@ from thalweg.backends.llvm.schedule.fuse import Fusion
 from thalweg.backends.llvm.schedule.reads import kernel_reads
 from thalweg.backends.llvm.schedule.scans import follows
 from thalweg.backends.llvm.schedule.slices import Slicer, keep_slices
+from thalweg.backends.memory import ALIGN
 from thalweg.graph.dtype import float32, uint8
 from thalweg.graph.node import Graph, Node
 from thalweg.ops.identity import BARRIER
 
-ALIGN = 64
 SMALL = 1 << 14  # bytes of state that may be copied without much thought
 
 
