@@ -43,6 +43,7 @@ def passes(lanes: int) -> list[tuple[GraphPass, str]]:
         (convolutions.join_pads, "gradients of parts lie side by side: they need no sum"),
         (simplify.small_constants, "an array of equal numbers is a number"),
         (simplify.fold, "known values, neutral operations and repeated work go"),
+        (simplify.turn_results, "what is only read transposed is better written so"),
         (layout.merge_later, "a tensor is read through split axes, but not through joined ones"),
         (simplify.fold, "what was folded makes more of it visible"),
         (layout.read_padded, "a value and its padded copy need not both be written"),

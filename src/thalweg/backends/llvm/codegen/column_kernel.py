@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
+from thalweg.backends.llvm.codegen.constants import anything
 from thalweg.backends.llvm.codegen.covers import Cover, covering
-from thalweg.backends.llvm.codegen.emitter import Emitter, always, counted, fixed_mask
+from thalweg.backends.llvm.codegen.emitter import Emitter, Memory, always, counted, fixed_mask
 from thalweg.backends.llvm.codegen.loop_kernel import (
     Cells,
     combine,
@@ -79,11 +80,14 @@ def emit_columns(
 
     def add_all(places: list[ir.Value]) -> None:
         """Combine all rows, each onto the sums of its columns."""
+        memories: list[Memory] = [({}, {}) for _ in places]
 
-        def body() -> None:
-            for row, place in zip(sums, places, strict=True):
+        def body(recalls: bool) -> None:
+            for row, place, memory in zip(sums, places, memories, strict=True):
                 emitter.loops[last] = place
                 emitter.forget()
+                if recalls:
+                    emitter.recall(memory, reduced)
                 for i, node in enumerate(anchors):
                     x = m.splat(emitter.value(node.inputs[0], index), emitter.lanes)
                     b.store(combine(m, node, total(row, i), x).ir, row[i])
@@ -132,23 +136,26 @@ UNROLLED, WRITTEN = 16, 64  # rows that need no loop, and nodes that are written
 
 def _rows_below(
     emitter: Emitter, kernel: Kernel, space: Shape, reduced: Sequence[int], cover: Cover | None,
-    body: Callable[[], None],
+    body: Callable[[bool], None],
 ) -> None:  # fmt: skip
-    """Emit a body for each row of a column; with a cover, several rows at a time."""
+    """Emit a body for each row of a column; with a cover, several rows at a time.
+
+    The body is told whether what it computed for the last row is at hand for the next one.
+    """
     b = emitter.builder
     steps = {} if cover is None else {cover.axis: cover.step}
     axes = [d for d in reduced if cover is None or d not in cover.whole]
     sizes = [space[d] // steps.get(d, 1) for d in axes]
 
-    def row() -> None:
+    def row(recalls: bool) -> None:
         if cover is not None:
             emitter.loops[cover.axis] = b.mul(emitter.loops[cover.axis], I64(cover.step))
             cover_lanes(emitter, cover, cover.step)
-        body()
+        body(recalls)
 
     def nested(depth: int) -> None:
         if depth == len(axes):
-            row()
+            row(False)
             return
         with counted(b, I64(0), I64(sizes[depth]), 1, "reduced") as i:
             emitter.loops[axes[depth]] = i
@@ -161,13 +168,13 @@ def _rows_below(
     for position in itertools.product(*map(range, sizes)):
         for axis, i in zip(axes, position, strict=True):
             emitter.loops[axis] = I64(i)
-        row()
+        row(cover is None)
 
 
 def _fold_cover(machine: Machine, node: Node, x: Value, cover: Cover) -> Value:
     """Combine the rows that lie side by side in a vector, one after the other."""
     b, lanes, columns = machine.builder, x.lanes, cover.sizes[-1]
-    nothing = ir.Constant(x.ir.type, ir.Undefined)
+    nothing = anything(x.ir.type)
     result = x
     for row in range(1, cover.step * cover.width // columns):
         order = [row * columns + i if i < columns else 0 for i in range(lanes)]

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from llvmlite import ir
 
+from thalweg.backends.llvm.codegen.constants import in_all, zeros
+
 LANES = 16
 _FLOAT = ir.VectorType(ir.FloatType(), LANES)
 _MASK = ir.IntType(16)
@@ -31,7 +33,7 @@ def _estimate(b: ir.IRBuilder, what: str, x: ir.Value) -> ir.Value:
     if function is None:
         kind = ir.FunctionType(_FLOAT, [_FLOAT, _FLOAT, _MASK])
         function = ir.Function(b.module, kind, name)
-    return b.call(function, [x, ir.Constant(_FLOAT, None), _MASK(-1)])
+    return b.call(function, [x, zeros(_FLOAT), _MASK(-1)])
 
 
 def _fma(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
@@ -43,16 +45,11 @@ def _fma(b: ir.IRBuilder, x: ir.Value, y: ir.Value, z: ir.Value) -> ir.Value:
 
 
 def _all(value: float) -> ir.Constant:
-    made = ir.FormattedConstant(_FLOAT, "")
-    made.constant = f"splat (float {ir.Constant(ir.FloatType(), value).get_reference()})"
-    return made
+    return in_all(ir.Constant(_FLOAT.element, value), LANES)
 
 
 def _all_bits(value: int) -> ir.Constant:
-    kind = ir.VectorType(ir.IntType(32), LANES)
-    made = ir.FormattedConstant(kind, "")
-    made.constant = f"splat (i32 {value})"
-    return made
+    return in_all(ir.IntType(32)(value), LANES)
 
 
 def _bits(value: float) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
+from functools import reduce
 from typing import Any
 
 from llvmlite import ir
 
+from thalweg.backends.llvm.codegen.constants import anything, in_all, zeros
 from thalweg.backends.llvm.codegen.machine import (
     I1,
     I8,
@@ -26,6 +28,8 @@ from thalweg.graph.shape import contiguous_strides
 
 Pointers = Callable[[Buffer], ir.Value]
 Given = Callable[[Index], Value]
+Memory = tuple[dict[Any, Value], dict[Any, Value]]  # values of vectors, and of single elements
+Term = tuple[int, ir.Value]  # so many times a loop variable
 Share = Callable[[int], tuple[ir.Value, ir.Value]]  # this thread's range of so many pieces of work
 
 
@@ -55,12 +59,20 @@ class Emitter:
         self.given: dict[int, Given] = {}
         self._memo: dict[Any, Value] = {}
         self._fixed: dict[Any, Value] = {}
+        self._sums: dict[tuple[Any, ...], ir.Value] = {}
 
     def forget(self, fixed: bool = True) -> None:
         """Drop remembered values: those of the inner loop, or with ``fixed`` all."""
         self._memo = {}
         if fixed:
             self._fixed = {}
+
+    def recall(self, memory: Memory, axes: Iterable[int]) -> None:
+        """Go on with values remembered before, but for those that change with some loops."""
+        for part in memory:
+            for key in [k for k in part if any(a.factor(axis) for a in k[1] for axis in axes)]:
+                del part[key]
+        self._memo, self._fixed = memory
 
     def leave_vector(self) -> None:
         """Go on with single elements."""
@@ -193,24 +205,58 @@ class Emitter:
 
     # --- memory ---------------------------------------------------------------------------
 
+    def _terms(self, place: Affine) -> tuple[int, list[Term], list[Term]]:
+        """Return a place as a number, and the loops that are added, apart those of the lanes."""
+        inner = self.across or (() if self.vector is None else (self.vector,))
+        base, same, moving = place.base, list[Term](), list[Term]()
+        for i, (factor, loop) in enumerate(zip(place.factors, self.loops, strict=False)):
+            if factor and isinstance(loop, ir.Constant):
+                base += factor * loop.constant
+            elif factor:
+                (moving if i in inner else same).append((factor, loop))
+        return base, same, moving
+
+    def _sum(self, terms: list[Term]) -> ir.Value:
+        """Return a sum of multiples, which a block holds once."""
+        key = (id(self.builder.block), *((factor, id(loop)) for factor, loop in terms))
+        if key not in self._sums:
+            b, parts = self.builder, [
+                loop if factor == 1 else self.builder.mul(loop, I64(factor))
+                for factor, loop in terms
+            ]  # fmt: skip
+            self._sums[key] = reduce(lambda total, part: b.add(part, total), parts)
+        return self._sums[key]
+
+    def _moved(self, pointer: ir.Value, kind: ir.Type, terms: list[Term]) -> ir.Value:
+        """Return a pointer so many elements further, which a block holds once."""
+        if not terms:
+            return pointer
+        by = self._sum(terms)
+        key = (id(self.builder.block), id(pointer), id(by))
+        if key not in self._sums:
+            self._sums[key] = self.builder.gep(pointer, [by], source_etype=kind)
+        return self._sums[key]
+
     def address(self, place: Affine) -> ir.Value:
         """Return an affine number as an i64."""
-        b = self.builder
-        total: ir.Value = I64(place.base)
-        constant = place.base == 0
-        for factor, loop in zip(place.factors, self.loops, strict=False):
-            if factor:
-                term = loop if factor == 1 else b.mul(loop, I64(factor))
-                total = term if constant else b.add(term, total)
-                constant = False
-        return total
+        base, same, moving = self._terms(place)
+        if not same and not moving:
+            return I64(base)
+        total = self._sum(same + moving)
+        return self.builder.add(total, I64(base)) if base else total
 
     def pointer(self, buffer: Buffer, place: Affine) -> ir.Value:
-        """Return the address of an element."""
+        """Return the address of an element; what lanes do not change is added before their loop.
+
+        Neighbours, as in windows, differ by a number, which a processor adds as it reads.
+        """
         kind = memory_type(buffer.dtype)
-        return self.builder.gep(
-            self.pointers(buffer), [self.address(place)], source_etype=kind, inbounds=True
-        )
+        base, same, moving = self._terms(place)
+        pointer = self.pointers(buffer)
+        with self.outside():
+            pointer = self._moved(pointer, kind, same)
+        pointer = self._moved(pointer, kind, moving)
+        return self.builder.gep(pointer, [I64(base)], source_etype=kind) if base else pointer
 
     def load(self, buffer: Buffer, place: Affine) -> Value:
         """Return what is stored at a place: a scalar, a vector, or scattered lanes."""
@@ -225,14 +271,14 @@ class Emitter:
         contiguous = _contiguous(steps)
         if contiguous and self.mask is None:
             return m.unpack(self.builder.load(pointer, align=align, typ=vector), buffer.dtype)
-        zeros = ir.Constant(vector, None)
+        nothing = zeros(vector)
         if contiguous:
-            stored = self._masked("load", vector, pointer, align, zeros)
+            stored = self._masked("load", vector, pointer, align, nothing)
         elif self.across and max(steps) - min(steps) < 2 * self.lanes:
             stored = self._picked(pointer, vector, align, steps)
         else:
             spread = self._spread(pointer, kind, steps)
-            stored = self._masked("gather", vector, spread, align, zeros)
+            stored = self._masked("gather", vector, spread, align, nothing)
         return m.unpack(stored, buffer.dtype)
 
     def _picked(
@@ -246,7 +292,7 @@ class Emitter:
             here = [first + i in touched for i in range(lanes)]
             mask = ir.Constant(ir.VectorType(I1, lanes), here)
             start = b.gep(pointer, [I64(low + first)], source_etype=vector.element)
-            part = ir.Constant(vector, None)
+            part = zeros(vector)
             if any(n >= first for n in touched):
                 part = self._masked("load", vector, start, align, part, mask)
             parts.append(part)
@@ -264,7 +310,7 @@ class Emitter:
         return spread
 
     def _all(self) -> ir.Value:
-        return self.mask or ir.Constant(ir.VectorType(I1, self.lanes), [1] * self.lanes)
+        return self.mask or in_all(I1(1), self.lanes)
 
     def _masked(
         self, what: str, vector: ir.Type, pointer: ir.Value, align: int, rest: ir.Value,
@@ -334,11 +380,9 @@ def lane_mask(builder: ir.IRBuilder, lanes: int, remaining: ir.Value) -> ir.Valu
     """Return a mask of the lanes below a number."""
     numbers = ir.Constant(ir.VectorType(I32, lanes), list(range(lanes)))
     count = builder.trunc(remaining, I32) if remaining.type != I32 else remaining
-    one = builder.insert_element(
-        ir.Constant(ir.VectorType(I32, lanes), ir.Undefined), count, I32(0)
-    )
-    zeros = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
-    limit = builder.shuffle_vector(one, ir.Constant(one.type, ir.Undefined), zeros)
+    kind = ir.VectorType(I32, lanes)
+    one = builder.insert_element(anything(kind), count, I32(0))
+    limit = builder.shuffle_vector(one, anything(kind), zeros(kind))
     return builder.icmp_signed("<", numbers, limit)
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from llvmlite import ir
 
+from thalweg.backends.llvm.codegen.constants import in_all
+
 if TYPE_CHECKING:
     from thalweg.backends.llvm.codegen.machine import Machine
 
@@ -23,9 +25,7 @@ def _all(like: ir.Value, kind: ir.Type, value: float) -> ir.Constant:
     """Return a number in the shape of another value."""
     if not isinstance(like.type, ir.VectorType):
         return ir.Constant(kind, value)
-    made = ir.FormattedConstant(ir.VectorType(kind, like.type.count), "")
-    made.constant = f"splat ({kind} {ir.Constant(kind, value).get_reference()})"
-    return made
+    return in_all(ir.Constant(kind, value), like.type.count)
 
 
 def unpack(m: Machine, words: ir.Value) -> ir.Value:

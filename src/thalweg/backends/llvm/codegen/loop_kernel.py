@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
+from thalweg.backends.llvm.codegen.constants import anything
 from thalweg.backends.llvm.codegen.covers import Cover, covering
 from thalweg.backends.llvm.codegen.emitter import Emitter, always, counted, fixed_mask
 from thalweg.backends.llvm.codegen.machine import I64, Machine, Value, memory_type, register_type
@@ -243,7 +244,7 @@ def fold_lanes(machine: Machine, node: Node, x: Value) -> Value:
     value = x.ir
     while lanes > 1:
         lanes //= 2
-        undefined = ir.Constant(value.type, ir.Undefined)
+        undefined = anything(value.type)
         kind = ir.VectorType(ir.IntType(32), lanes)
         first = ir.Constant(kind, list(range(lanes)))
         second = ir.Constant(kind, list(range(lanes, 2 * lanes)))

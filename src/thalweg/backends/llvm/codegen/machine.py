@@ -10,6 +10,7 @@ import numpy as np
 from llvmlite import ir
 
 from thalweg.backends.llvm.codegen import division, half, mathematics
+from thalweg.backends.llvm.codegen.constants import anything, in_all, zeros
 from thalweg.graph.dtype import (
     DType,
     bfloat16,
@@ -90,10 +91,10 @@ class Machine:
             return x
         kind = ir.VectorType(x.ir.type, lanes)
         if isinstance(x.ir, ir.Constant):
-            return Value(splat_constant(x.ir, lanes), x.dtype)
-        one = self.builder.insert_element(ir.Constant(kind, ir.Undefined), x.ir, I32(0))
-        zeros = ir.Constant(ir.VectorType(I32, lanes), None)
-        spread = self.builder.shuffle_vector(one, ir.Constant(kind, ir.Undefined), zeros)
+            return Value(in_all(x.ir, lanes), x.dtype)
+        one = self.builder.insert_element(anything(kind), x.ir, I32(0))
+        first = zeros(ir.VectorType(I32, lanes))
+        spread = self.builder.shuffle_vector(one, anything(kind), first)
         return Value(spread, x.dtype)
 
     def aligned(self, *values: Value) -> list[Value]:
@@ -240,13 +241,6 @@ class Machine:
             shift = self.splat(Value(ir.Constant(I32, 16), int32), lanes).ir
             return Value(b.bitcast(b.shl(wide, shift), self.shaped(FLOAT, lanes)), dtype)
         return Value(stored, dtype)
-
-
-def splat_constant(x: ir.Constant, lanes: int) -> ir.Constant:
-    """Return a constant in every lane, in LLVM's short spelling."""
-    made = ir.FormattedConstant(ir.VectorType(x.type, lanes), "")
-    made.constant = f"splat ({x.type} {x.get_reference()})"
-    return made
 
 
 def suffix(kind: ir.Type) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from thalweg.backends.llvm.codegen.common_functions import CommonFunctions
+from thalweg.backends.llvm.codegen.constants import zeros
 from thalweg.backends.llvm.codegen.emitter import aligned, fixed_mask
 from thalweg.backends.llvm.codegen.machine import (
     I32,
@@ -23,6 +24,8 @@ from thalweg.graph.dtype import DType
 
 EACH_ROUND = 4  # steps of k: fewer instructions that only count
 SHORT = 8  # steps of k that need no loop
+MODEST = 1 << 22  # multiply-adds: below, less code matters more than what a round counts
+PER_ROUND = 16  # multiply-adds of vectors in a round of such a product
 LINE = 64  # bytes of a cache line
 WIDEST = 64  # bytes of a vector of AVX-512
 SUMS = 16  # running sums of a tile whose lanes run along k, where vectors are the widest
@@ -50,7 +53,8 @@ class Tiles:
         key = (dtype, rows, vectors, masked, plan.lanes, plan.width, plan.m.a, depth, plan.k.a,
                step, taps, plan.packed and (not taps or inner), plan.parts > 1,
                plan.streamed, plan.over and (plan.over.a, plan.m.size),
-               self.counted_tap(plan), plan.dots and (plan.n.b, columns))  # fmt: skip
+               self.counted_tap(plan), is_modest(plan),
+               plan.dots and (plan.n.b, columns))  # fmt: skip
         if key not in self._made:
             wide = columns if plan.dots else vectors
             self._made[key] = self._make(plan, dtype, rows, wide, masked, step, depth)
@@ -102,7 +106,7 @@ class _TileBody:
         self.machine = Machine(b)
         self.stored = memory_type(dtype)
         self.vector = ir.VectorType(register_type(dtype), plan.lanes)
-        self.zero = ir.Constant(self.vector, None)
+        self.zero = zeros(self.vector)
         self.tap_count: tuple[int | None, ir.Value] | None = None  # which tap, how often
 
     def start(self, scratch: ir.Value) -> list[ir.Value]:
@@ -138,7 +142,7 @@ class _TileBody:
     def _k_loop(self, a: ir.Value, b: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         """Emit the steps of k: some a round, and those that are left."""
         size = self.depth
-        unroll = size if size <= SHORT else EACH_ROUND
+        unroll = self._steps_a_round()
         rounds, left = divmod(size, unroll) if size else (0, 0)
         pointers = [a]
         if rounds > 1 and self._spreads_itself():
@@ -155,6 +159,14 @@ class _TileBody:
         for u in range(size - left, size):
             sums = self._step([a], b, u, sums)
         return sums
+
+    def _steps_a_round(self) -> int:
+        """Return how many steps of k are written down: LLVM takes 0.1 ms for each multiply-add."""
+        most = self.depth if self.depth <= SHORT else EACH_ROUND
+        if not is_modest(self.plan):
+            return most
+        most = min(most, -(-PER_ROUND // (self.rows * self.vectors)))
+        return next(n for n in range(most, 0, -1) if self.depth % n == 0)
 
     def _spreads_itself(self) -> bool:
         """Whether multiply-adds of half the rows read their number and spread it over the lanes.
@@ -197,17 +209,17 @@ class _TileBody:
         next_xs = [builder.gep(x, [I64(step_a * unroll)], source_etype=self.stored) for x in xs]
         next_xs = [self._unknown(x) for x in next_xs]
         y2 = builder.gep(y, [I64(step_b * unroll)], source_etype=self.stored)
-        i2 = builder.add(i, I64(1))
+        i2 = builder.sub(i, I64(1))  # down to 0, which needs no comparison
         end = builder.block
-        for phi, first, second in ((i, I64(0), i2), (y, b, y2), *zip(xs, a, next_xs, strict=True)):
+        last = I64(count) if isinstance(count, int) else count
+        for phi, first, second in ((i, last, i2), (y, b, y2), *zip(xs, a, next_xs, strict=True)):
             phi.add_incoming(first, before)
             phi.add_incoming(second, end)
         for phi, first, second in zip(phis, sums, after, strict=True):
             phi.add_incoming(first, before)
             phi.add_incoming(second, end)
         done = builder.append_basic_block("k.end")
-        last = I64(count) if isinstance(count, int) else count
-        builder.cbranch(builder.icmp_signed("<", i2, last), loop, done)
+        builder.cbranch(builder.icmp_signed(">", i2, I64(0)), loop, done)
         builder.position_at_end(done)
         return after
 
@@ -230,9 +242,12 @@ class _TileBody:
 
     def _spread(self, a: ir.Value, place: int) -> ir.Value:
         """Return a number of A in all lanes."""
-        pointer = self.b.gep(a, [I64(place)], source_etype=self.stored)
+        pointer = self._at(a, place)
         scalar = self.machine.unpack(self.b.load(pointer, typ=self.stored), self.dtype)
         return self.machine.splat(scalar, self.plan.lanes).ir
+
+    def _at(self, start: ir.Value, place: int) -> ir.Value:
+        return self.b.gep(start, [I64(place)], source_etype=self.stored) if place else start
 
     def _row(self, i: int) -> int:
         """Return how far a row of the tile lies from its first one."""
@@ -264,7 +279,7 @@ class _TileBody:
 
     def _loaded(self, start: ir.Value, place: int, masked: int) -> ir.Value:
         """Return a vector of stored numbers; with ``masked``, only so many of them."""
-        pointer = self.b.gep(start, [I64(place)], source_etype=self.stored)
+        pointer = self._at(start, place)
         kind = ir.VectorType(self.stored, self.plan.lanes)
         align = self.dtype.itemsize
         if masked:
@@ -341,6 +356,11 @@ class _Dots(_TileBody):
         return self.b.call(function, [element(0.0), total], fastmath=("reassoc",))
 
 
+def is_modest(plan: Plan) -> bool:
+    """Whether a product takes so little time that its code is kept short."""
+    return math.prod(x.size for x in plan.loops) <= MODEST
+
+
 def known_here(module: ir.Module, function: ir.Function) -> ir.Function:
     """Return a function as a module may call it: declared, if another module defines it."""
     if function.module is module:
@@ -367,5 +387,5 @@ def masked_load(
     if function is None:
         types = [POINTER, mask.type, kind]
         function = ir.Function(b.module, ir.FunctionType(kind, types), name)
-    rest = ir.Constant(kind, None)
+    rest = zeros(kind)
     return aligned(b.call(function, [pointer, mask, rest]), 0, align)

@@ -180,5 +180,5 @@ def _optimise(module: Any, machine: Any, level: int) -> None:
     simple.add_simplify_cfg_pass()
     for function in module.functions:
         if not function.is_declaration:
-            passes = whole if level == 2 or function.name.startswith(TILE) else simple
+            passes = whole if level == 2 and not function.name.startswith(TILE) else simple
             passes.run(function, builder)

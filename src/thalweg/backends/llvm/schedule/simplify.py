@@ -10,7 +10,7 @@ import numpy as np
 from thalweg.backends.llvm.schedule.scans import in_bodies, scans
 from thalweg.graph.dtype import bool_, int64
 from thalweg.graph.node import Graph, Node, Op
-from thalweg.graph.rewrite import rewrite, topological, with_inputs
+from thalweg.graph.rewrite import rewrite, topological, users, with_inputs
 from thalweg.graph.shape import Shape
 from thalweg.graph.signature import describe
 from thalweg.ops import elementwise as e
@@ -171,6 +171,29 @@ def _fold_contraction(node: Node) -> Node:
     if operands == list(node.inputs):
         return node
     return node.op(*operands, spec=tuple(specs))
+
+
+def turn_results(graph: Graph) -> Graph:
+    """Write a product that is only read transposed in that order: its epilogue goes along."""
+    counts = users(topological(graph.outputs))
+    outputs = {id(n) for n in graph.outputs}
+    only = {id(n) for n in topological(graph.outputs)
+            if n.op.name == "contract" and len(counts.get(id(n), ())) == 1 and id(n) not in outputs}
+
+    def turned(node: Node, source: Node) -> Node:
+        la, lb, out = source.attrs["spec"]
+        labels = "".join(out[a] for a in node.attrs["axes"])
+        made = source.op(*source.inputs, spec=(la, lb, labels))
+        made.scope, made.origin = source.scope, source.origin
+        return made
+
+    new: dict[int, Node] = {}
+    for node in topological(graph.outputs):
+        made = with_inputs(node, tuple(new[id(i)] for i in node.inputs))
+        if node.op.name == "transpose" and id(node.inputs[0]) in only:
+            made = turned(node, made.inputs[0])
+        new[id(node)] = made
+    return Graph(graph.inputs, [new[id(o)] for o in graph.outputs], graph.aliases)
 
 
 def _fold_reduction(node: Node) -> Node:
