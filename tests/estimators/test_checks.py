@@ -13,8 +13,8 @@ from thalweg import estimators
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 QUICK = {"max_iter": 60, "learning_rate_init": 0.01, "tol": 0}
 INSTANCES = {
-    "MLPClassifier": {},
-    "MLPRegressor": {},
+    "MLPClassifier": {"hidden_layer_sizes": (16,)},
+    "MLPRegressor": {"hidden_layer_sizes": (16,)},
     "NeuralClassifier": {},
     "NeuralRegressor": {},
     "ConvClassifier": {"max_iter": 30},

@@ -152,3 +152,44 @@ def test_sums_over_axes_in_the_middle(width: str) -> None:
         x = data(*shape)
         check(lambda x, a=axes: (tw.sum(x * x, a), tw.max(x, a), tw.mean(x, a) + 1), x)
         check(lambda x, a=axes: x - tw.mean(x, a, keepdims=True), x)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_product_that_is_only_read_transposed_is_written_so(width: str) -> None:
+    """The gradient of a table that is met transposed, heads that are put side by side again."""
+    settings.vector, settings.threads = width, 2
+    x, w, g = data(9, 20), data(33, 20), data(9, 33)
+
+    def gradient(x: Any, w: Any, g: Any) -> Any:
+        return tw.grad(lambda w: tw.sum((x @ w.mT) * g))(w)
+
+    def simplified(function: Any, *arrays: Any) -> str:
+        text = tw.compile(function).explain(*arrays)
+        return text.split("== simplified graph ==")[1].split("== schedule ==")[0]
+
+    wanted = g.astype("f8").T @ x
+    np.testing.assert_allclose(tw.compile(gradient)(x, w, g).numpy(), wanted, rtol=1e-4, atol=1e-5)
+    assert "transpose" not in simplified(gradient, x, w, g)
+    q = data(2, 3, 5, 8)
+    check(lambda q: tw.reshape(tw.transpose(q @ (q.mT @ q), (0, 2, 1, 3)), (2, 5, 24)), q)
+    both = lambda a, b: ((a @ b).mT * 2, a @ b + 1)  # noqa: E731
+    check(lambda a, b: both(a, b)[0] @ both(a, b)[1], data(7, 6), data(6, 7))
+    assert "transpose" in simplified(both, data(7, 6), data(6, 7))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_addresses_are_made_once(width: str) -> None:
+    """Windows, slices, short axes and turned tensors in one kernel, beside each other."""
+    settings.vector, settings.threads = width, 2
+    x = data(3, 9, 11, 6)
+
+    def neighbours(x: Any) -> Any:
+        parts = [x[:, i : i + 7, j : j + 9] for i in range(3) for j in range(3)]
+        return sum(parts[1:], parts[0] * 2) - tw.flip(parts[4], (1, 3)) * parts[8]
+
+    check(neighbours, x)
+    check(lambda x: neighbours(x)[..., ::2] + neighbours(tw.transpose(x, (0, 1, 2, 3)))[..., 1::2], x)
+    check(lambda x: tw.sum(neighbours(x) * neighbours(x)[:, :1], (1, 2)), x)
+    text = tw.compile(neighbours).explain(x).split("== llvm ir ==")[1]
+    kernel = text.split("kernel0")[1].split("\n}")[0]
+    assert kernel.count(" mul ") < 25, "each window multiplies its own way to where it begins"

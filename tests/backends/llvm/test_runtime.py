@@ -22,7 +22,7 @@ import thalweg as tw
 from thalweg.backends.llvm.runtime import cache as disk
 from thalweg.backends.llvm.runtime import target
 from thalweg.backends.llvm.runtime.barrier import emit_barrier
-from thalweg.backends.llvm.runtime.library import TILE, Library, assembly, build
+from thalweg.backends.llvm.runtime.library import BRIEF, TILE, Library, assembly, build
 from thalweg.backends.llvm.runtime.target import Target
 from thalweg.backends.llvm.runtime.team import Team, team
 from thalweg.errors import SettingError, ShapeError
@@ -476,10 +476,11 @@ def test_warm_start_does_not_compile(tmp_path: Path) -> None:
 
 
 def test_tiles_are_known_by_their_names() -> None:
-    """The compiler gives them more time, also where there are many kernels."""
+    """The compiler gives them more time, also where there are many kernels; small ones less."""
     settings.backend = "llvm"
-    text = tw.compile(lambda a, b: a @ b).explain(np.ones((40, 30)), np.ones((30, 50)))
-    assert f'define void @"{TILE}' in text
+    product = tw.compile(lambda a, b: a @ b)
+    assert f'define void @"{TILE}' in product.explain(np.ones((160, 300)), np.ones((300, 150)))
+    assert f'define void @"{BRIEF}' in product.explain(np.ones((40, 30)), np.ones((30, 50)))
 
 
 def test_garbage_is_collected_again_after_a_compilation() -> None:

@@ -73,7 +73,8 @@ class Tiles:
     ) -> ir.Function:  # fmt: skip
         types = [POINTER] * 3 if self.counted_tap(plan) is None else [POINTER] * 3 + [I64]
         kind = ir.FunctionType(ir.VoidType(), types)
-        function = ir.Function(self.module, kind, f"tile{len(self._made)}_{rows}x{vectors}")
+        name = "brief" if is_modest(plan) else "tile"
+        function = ir.Function(self.module, kind, f"{name}{len(self._made)}_{rows}x{vectors}")
         for attribute in ("noinline", "nounwind"):
             function.attributes.add(attribute)
         for arg in function.args[:3]:
@@ -209,17 +210,17 @@ class _TileBody:
         next_xs = [builder.gep(x, [I64(step_a * unroll)], source_etype=self.stored) for x in xs]
         next_xs = [self._unknown(x) for x in next_xs]
         y2 = builder.gep(y, [I64(step_b * unroll)], source_etype=self.stored)
-        i2 = builder.sub(i, I64(1))  # down to 0, which needs no comparison
+        i2 = builder.add(i, I64(1))  # up, as LLVM chooses addresses well that rise with a count
         end = builder.block
-        last = I64(count) if isinstance(count, int) else count
-        for phi, first, second in ((i, last, i2), (y, b, y2), *zip(xs, a, next_xs, strict=True)):
+        for phi, first, second in ((i, I64(0), i2), (y, b, y2), *zip(xs, a, next_xs, strict=True)):
             phi.add_incoming(first, before)
             phi.add_incoming(second, end)
         for phi, first, second in zip(phis, sums, after, strict=True):
             phi.add_incoming(first, before)
             phi.add_incoming(second, end)
         done = builder.append_basic_block("k.end")
-        builder.cbranch(builder.icmp_signed(">", i2, I64(0)), loop, done)
+        last = I64(count) if isinstance(count, int) else count
+        builder.cbranch(builder.icmp_signed("<", i2, last), loop, done)
         builder.position_at_end(done)
         return after
 

@@ -18,6 +18,7 @@ from thalweg.backends.llvm.runtime.target import Target
 # LLVM is not told to vectorise or unroll: our IR has explicit vectors and tiles already.
 _UNWANTED = ("loop_vectorization", "slp_vectorization", "loop_unrolling", "loop_interleaving")
 TILE = "tile"  # how the names of the innermost loops of contractions begin
+BRIEF = "brief"  # and those of loops that take so little time that LLVM should not take much
 _numbers = itertools.count()
 _engine_lock = threading.Lock()
 
@@ -55,7 +56,7 @@ def build(
 
     - 0: none (0.2 ms).
     - 1: instruction combining and control flow (1.0 ms): fewer instructions, same loops; but for
-      tiles, which get the passes of level 2. Steps of many kernels are as fast as with 2; those of
+      tiles, which get the passes of level 2. Brief tiles get these at any level. Steps of many kernels are as fast as with 2; those of
       few and small ones, such as mlp-small of the referee suite, take 4 to 9 % longer.
     - 2: LLVM's function simplification at O1 (3.0 ms): also common subexpressions, loop
       rotation and invariant code motion; the only list that kept the 14 row pointers of a
@@ -180,5 +181,6 @@ def _optimise(module: Any, machine: Any, level: int) -> None:
     simple.add_simplify_cfg_pass()
     for function in module.functions:
         if not function.is_declaration:
-            passes = whole if level == 2 and not function.name.startswith(TILE) else simple
-            passes.run(function, builder)
+            name = function.name
+            much = name.startswith(TILE) or (level == 2 and not name.startswith(BRIEF))
+            (whole if much else simple).run(function, builder)
