@@ -56,8 +56,8 @@ def build(
 
     - 0: none (0.2 ms).
     - 1: instruction combining and control flow (1.0 ms): fewer instructions, same loops; but for
-      tiles, which get the passes of level 2. Brief tiles get these at any level. Steps of many kernels are as fast as with 2; those of
-      few and small ones, such as mlp-small of the referee suite, take 4 to 9 % longer.
+      tiles, which get the passes of level 2. Brief tiles get these at any level. Steps of many
+      kernels are as fast as with 2; those of few and small ones take 4 to 9 % longer.
     - 2: LLVM's function simplification at O1 (3.0 ms): also common subexpressions, loop
       rotation and invariant code motion; the only list that kept the 14 row pointers of a
       14x32 tile from spilling. The default.
