@@ -175,6 +175,11 @@ def test_a_product_that_is_only_read_transposed_is_written_so(width: str) -> Non
     both = lambda a, b: ((a @ b).mT * 2, a @ b + 1)  # noqa: E731
     check(lambda a, b: both(a, b)[0] @ both(a, b)[1], data(7, 6), data(6, 7))
     assert "transpose" in simplified(both, data(7, 6), data(6, 7))
+    a, b = data(3, 7, 6), data(3, 6, 5)
+    for axes in ((1, 2, 0), (0, 2, 1)):  # columns that are a batch, or lie across memory
+        turned = lambda a, b, axes=axes: tw.transpose(a @ b, axes)  # noqa: E731
+        check(turned, a, b)
+        assert "transpose" in simplified(turned, a, b)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

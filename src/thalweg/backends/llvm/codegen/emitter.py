@@ -220,11 +220,9 @@ class Emitter:
         """Return a sum of multiples, which a block holds once."""
         key = (id(self.builder.block), *((factor, id(loop)) for factor, loop in terms))
         if key not in self._sums:
-            b, parts = self.builder, [
-                loop if factor == 1 else self.builder.mul(loop, I64(factor))
-                for factor, loop in terms
-            ]  # fmt: skip
-            self._sums[key] = reduce(lambda total, part: b.add(part, total), parts)
+            b = self.builder
+            parts = [loop if n == 1 else b.mul(loop, I64(n)) for n, loop in terms]
+            self._sums[key] = reduce(b.add, parts)
         return self._sums[key]
 
     def _moved(self, pointer: ir.Value, kind: ir.Type, terms: list[Term]) -> ir.Value:

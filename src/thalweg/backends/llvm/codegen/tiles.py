@@ -167,7 +167,7 @@ class _TileBody:
         if not is_modest(self.plan):
             return most
         most = min(most, -(-PER_ROUND // (self.rows * self.vectors)))
-        return next(n for n in range(most, 0, -1) if self.depth % n == 0)
+        return next((n for n in range(most, 1, -1) if self.depth % n == 0), 1)
 
     def _spreads_itself(self) -> bool:
         """Whether multiply-adds of half the rows read their number and spread it over the lanes.

@@ -174,26 +174,38 @@ def _fold_contraction(node: Node) -> Node:
 
 
 def turn_results(graph: Graph) -> Graph:
-    """Write a product that is only read transposed in that order: its epilogue goes along."""
-    counts = users(topological(graph.outputs))
-    outputs = {id(n) for n in graph.outputs}
-    only = {id(n) for n in topological(graph.outputs)
-            if n.op.name == "contract" and len(counts.get(id(n), ())) == 1 and id(n) not in outputs}
+    """Write a product that is only read transposed in that order: its epilogue goes along.
 
-    def turned(node: Node, source: Node) -> Node:
-        la, lb, out = source.attrs["spec"]
-        labels = "".join(out[a] for a in node.attrs["axes"])
-        made = source.op(*source.inputs, spec=(la, lb, labels))
-        made.scope, made.origin = source.scope, source.origin
-        return made
+    Not where the columns of the result would be no vectors of an operand: those of a batch, or an
+    axis that lies across memory, cost more than to turn the result (up to four times).
+    """
+    nodes = topological(graph.outputs)
+    readers = users(nodes)
+    outputs = {id(n) for n in graph.outputs}
+    only = {id(n) for n in nodes if len(readers.get(id(n), ())) == 1 and id(n) not in outputs}
 
     new: dict[int, Node] = {}
-    for node in topological(graph.outputs):
+    for node in nodes:
         made = with_inputs(node, tuple(new[id(i)] for i in node.inputs))
         if node.op.name == "transpose" and id(node.inputs[0]) in only:
-            made = turned(node, made.inputs[0])
+            made = _turned(made)
         new[id(node)] = made
     return Graph(graph.inputs, [new[id(o)] for o in graph.outputs], graph.aliases)
+
+
+def _turned(node: Node) -> Node:
+    """Return a transposed product as a product, if that is as good."""
+    source = node.inputs[0]
+    if source.op.name != "contract":
+        return node
+    la, lb, out = source.attrs["spec"]
+    labels = "".join(out[axis] for axis in node.attrs["axes"])
+    last = labels[-1:]
+    if (last in la and last in lb) or last not in (la[-1:], lb[-1:]):
+        return node
+    made = source.op(*source.inputs, spec=(la, lb, labels))
+    made.scope, made.origin = source.scope, source.origin
+    return made
 
 
 def _fold_reduction(node: Node) -> Node:
