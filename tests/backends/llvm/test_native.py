@@ -305,3 +305,30 @@ def test_rows_that_share_a_set_of_the_first_cache_are_few() -> None:
         assert rows(1040) > 7
     for columns in (1024, 2048, 512):
         check(lambda a, b: a @ b, data(61, columns) / 32, data(columns, 65))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("kind", ["map", "rows", "columns", "contraction"])
+def test_a_result_reads_state_that_the_same_kernel_replaces(kind: str, width: str) -> None:
+    """All results of a kernel are computed before the first one is stored."""
+    settings.vector = width
+    x, w = data(9, 37), data(37, 37)
+    make = {
+        "map": lambda x: x * 0.5,
+        "rows": lambda x: tw.softmax(x, -1),
+        "columns": lambda x: tw.sum(x, 0) * 0.5,
+        "contraction": lambda x: x @ w,
+    }[kind]
+    start = data(37) if kind == "columns" else data(9, 37)
+    state = tw.tensor(start)
+
+    @tw.compile
+    def step(x: tw.Tensor) -> tw.Tensor:
+        new, old = make(x), state * 1.0
+        state.assign(new)
+        return tw.maximum(old, new) - new * old
+
+    new = make(tw.tensor(x)).numpy()
+    got = step(x).numpy()
+    np.testing.assert_allclose(got, np.maximum(start, new) - new * start, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(state.numpy(), new, rtol=1e-5, atol=1e-5)

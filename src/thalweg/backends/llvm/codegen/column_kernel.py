@@ -113,9 +113,10 @@ def emit_columns(
                 if cover is not None:
                     sum_ = _fold_cover(m, node, sum_, cover)
                 emitter.given[id(node)] = always(m.rounded(sum_))
-            for node, buffer in kernel.stores:
-                at = column_index(node, index, reduced)
-                emitter.store(buffer, linear(at, node.shape, rank), emitter.value(node, at))
+            places_of = [(n, buf, column_index(n, index, reduced)) for n, buf in kernel.stores]
+            emitter.store_all(
+                (buf, linear(at, n.shape, rank), emitter.value(n, at)) for n, buf, at in places_of
+            )
             for node in anchors:
                 del emitter.given[id(node)]
         emitter.vector = None

@@ -385,9 +385,10 @@ def _epilogue(
             place = b.add(b.mul(i, I64(plan.width)), j)
             loaded = _from_scratch(b, plan, scratch, place, anchor.dtype)
             emitter.given[id(anchor)] = always(emitter.machine.rounded(loaded))
-            for node, buffer in kernel.stores:
-                at = kernel.place(node, buffer, index, space)
-                emitter.store(buffer, at, emitter.value(node, index))
+            emitter.store_all(
+                (buffer, kernel.place(node, buffer, index, space), emitter.value(node, index))
+                for node, buffer in kernel.stores
+            )
 
         if one:
             body(I64(0))

@@ -323,6 +323,11 @@ class Emitter:
             function = ir.Function(module, ir.FunctionType(vector, kinds), name)
         return aligned(self.builder.call(function, [pointer, mask, rest]), 0, align)
 
+    def store_all(self, results: Iterable[tuple[Buffer, Affine, Value]]) -> None:
+        """Store results, all of which are computed before: one may replace what another reads."""
+        for buffer, place, value in list(results):
+            self.store(buffer, place, value)
+
     def store(self, buffer: Buffer, place: Affine, value: Value) -> None:
         """Store a scalar, a vector, or lanes scattered by a stride."""
         m, b = self.machine, self.builder

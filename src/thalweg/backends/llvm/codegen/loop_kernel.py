@@ -151,15 +151,16 @@ def emit_map(
         index = identity_index(space)
 
         def body() -> None:
-            for node, buffer in kernel.stores:
-                if flat:
-                    place = linear(index, space, rank)
-                    value = emitter.value(node, _spread_flat(place, real))
-                    emitter.store(buffer, place, value)
-                else:
-                    at = index[:real] if real else ()
-                    value = emitter.value(node, at)
-                    emitter.store(buffer, kernel.place(node, buffer, at, rank), value)
+            if flat:
+                place = linear(index, space, rank)
+                at = _spread_flat(place, real)
+                emitter.store_all((buf, place, emitter.value(n, at)) for n, buf in kernel.stores)
+            else:
+                at = index[:real] if real else ()
+                emitter.store_all(
+                    (buf, kernel.place(n, buf, at, rank), emitter.value(n, at))
+                    for n, buf in kernel.stores
+                )
 
         _run_inner(emitter, axis, inner, (chunk, chunks, size), body, cover)
 
@@ -289,17 +290,18 @@ def emit_rows(
         index = identity_index(space)
 
         def body() -> None:
-            for node, buffer in full:
-                emitter.store(buffer, linear(index, node.shape, rank), emitter.value(node, index))
+            emitter.store_all(
+                (buf, linear(index, n.shape, rank), emitter.value(n, index)) for n, buf in full
+            )
 
         if full:
             _along_reduced(emitter, kernel, body, small)
         emitter.vector, emitter.prelude = None, None
         emitter.forget()
-        for node, buffer in kernel.stores:
-            if (node, buffer) not in full:
-                at = row_index(node, kernel)
-                emitter.store(buffer, linear(at, node.shape, rank), emitter.value(node, at))
+        rest = [(n, buf, row_index(n, kernel)) for n, buf in kernel.stores if (n, buf) not in full]
+        emitter.store_all(
+            (buf, linear(at, n.shape, rank), emitter.value(n, at)) for n, buf, at in rest
+        )
 
 
 def _is_row(node: Node, kernel: Kernel) -> bool:
