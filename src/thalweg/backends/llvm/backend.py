@@ -3,130 +3,30 @@
 from __future__ import annotations
 
 import ctypes
-import gc
-import hashlib
-import itertools
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache, lru_cache
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from thalweg.backends.base import Array, Backend, Bound, Program, Repeated
 from thalweg.backends.llvm.loops import Buffer, Schedule, Step
-from thalweg.backends.llvm.runtime import cache as disk
+from thalweg.backends.llvm.obtain import obtain
 from thalweg.backends.llvm.runtime.barrier import STATE_BYTES
 from thalweg.backends.llvm.runtime.library import Library, assembly, build
 from thalweg.backends.llvm.runtime.results import result
-from thalweg.backends.llvm.runtime.target import Target, host
+from thalweg.backends.llvm.runtime.target import host
 from thalweg.backends.llvm.runtime.team import team
 from thalweg.backends.memory import address, aligned, moved, shaped
 from thalweg.errors import where
 from thalweg.graph.node import Graph
 from thalweg.graph.printer import print_graph
-from thalweg.graph.signature import graph_signature
 from thalweg.settings import settings
 
 HEADER, PER_INPUT, PER_OUTPUT = 3, 4, 2  # as codegen/program.py lays the table out
 SMALL = 4096  # bytes of an argument or a result up to which it is copied at each call
-
-
-@cache
-def _sources() -> str:
-    """Return a fingerprint of the compiler itself: other sources make other machine code."""
-    root = Path(__file__).parents[2]
-    digest = hashlib.sha256()
-    for folder in ("backends/llvm", "ops", "graph"):
-        for path in sorted((root / folder).rglob("*.py")):
-            facts = path.stat()
-            digest.update(f"{path.relative_to(root)} {facts.st_size} {facts.st_mtime_ns}".encode())
-    return digest.hexdigest()
-
-
-@dataclass
-class _Code:
-    """Machine code in memory, and what a call of it needs to know."""
-
-    library: Library
-    arena: int
-    threads: int
-
-
-_loaded: dict[str, _Code] = {}
-_lock = threading.Lock()
-
-
-def _obtain(graph: Graph, target: Target, threads: int) -> _Code:
-    """Return machine code for a graph: from this process, from disk, or compiled now."""
-    key = f"{_sources()}|{target.key}|{threads}|{graph_signature(graph)}"
-    with _lock:
-        found = _loaded.get(key)
-        if found is None:
-            stored = disk.load(key)
-            if stored is None:
-                code, facts = _compiled(graph, target, threads)
-                disk.store(key, code, facts)
-            else:
-                code, facts = stored
-            library = Library.from_object(*_parted(code, facts["sizes"]))
-            found = _Code(library, facts["arena"], facts["threads"])
-            _loaded[key] = found
-        return found
-
-
-def _compiled(graph: Graph, target: Target, threads: int) -> tuple[bytes, dict[str, Any]]:
-    from concurrent.futures import Future, ThreadPoolExecutor
-
-    from thalweg.backends.llvm.compile import lower, worthwhile_threads
-
-    pieces: list[Future[bytes]] = []
-    with _collection_held(), ThreadPoolExecutor(1) as pool:  # LLVM lets Python go on writing
-
-        def ready(text: str, what: str) -> None:
-            if what == "common":
-                pieces.append(pool.submit(_common, text, target))
-                return
-            level, codegen = {"few": (2, 2), "many": (1, 2), "calls": (1, 0)}[what]
-            pieces.append(pool.submit(build, text, target, level, codegen))
-
-        made = lower(graph, target, threads, ready)
-        codes = [piece.result() for piece in pieces]
-    facts = {
-        "arena": made.schedule.arena_size, "sizes": [len(c) for c in codes],
-        "threads": worthwhile_threads(made.schedule, threads),
-    }  # fmt: skip
-    return b"".join(codes), facts
-
-
-@contextmanager
-def _collection_held() -> Iterator[None]:
-    """Let Python's search for cyclic garbage wait: it would look at all that is made, many times.
-
-    Measured on networks of many layers: a tenth of the time before their first step.
-    """
-    held = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if held:
-            gc.enable()
-
-
-@lru_cache(maxsize=16)
-def _common(text: str, target: Target) -> bytes:
-    return build(text, target)
-
-
-def _parted(code: bytes, sizes: list[int]) -> list[bytes]:
-    ends = list(itertools.accumulate(sizes))
-    return [code[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
 class NativeProgram(Program):
@@ -135,7 +35,7 @@ class NativeProgram(Program):
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.target = host()
-        self.code = _obtain(graph, self.target, settings.team_size())
+        self.code = obtain(graph, self.target, settings.team_size())
         self.memory: tuple[Array, int] | None = None
         self.lock = threading.Lock()
         self.outputs = [

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from thalweg.backends.llvm.codegen.program import Program, ProgramWriter, Ready
+from thalweg.backends.llvm.codegen.program import Known, Program, ProgramWriter, Ready
 from thalweg.backends.llvm.loops import Schedule, Step
 from thalweg.backends.llvm.runtime.barrier import emit_barrier
 from thalweg.backends.llvm.runtime.target import Target
@@ -84,13 +84,14 @@ def vector_registers(target: Target) -> int:
 
 
 def lower(
-    graph: Graph, target: Target, threads: int, ready: Ready | None = None
-) -> Compilation:
-    """Run every stage up to LLVM IR, which ``ready`` is given in pieces."""
+    graph: Graph, target: Target, threads: int, ready: Ready | None = None,
+    known: Known = lambda name: False,
+) -> Compilation:  # fmt: skip
+    """Run every stage up to LLVM IR, which ``ready`` is given in pieces, but for what is known."""
     lanes = target.vector_bits // 32
     schedule = Scheduler(simplified(graph, lanes), lanes, vector_registers(target), threads).run()
     fused = target.vector_bits > 128 or target.triple.startswith("aarch64")
-    writer = ProgramWriter(schedule, lanes, fused, target.triple, emit_barrier, ready)
+    writer = ProgramWriter(schedule, lanes, fused, target.triple, emit_barrier, ready, known)
     program = writer.write()
     return Compilation(graph, schedule, program)
 

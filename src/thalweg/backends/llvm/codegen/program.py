@@ -19,7 +19,7 @@ from thalweg.backends.llvm.codegen.half import PlainModule
 from thalweg.backends.llvm.codegen.loop_kernel import emit_map, emit_rows
 from thalweg.backends.llvm.codegen.machine import I8, I32, I64, POINTER
 from thalweg.backends.llvm.codegen.packing import emit_pack
-from thalweg.backends.llvm.codegen.sameness import kernel_signature
+from thalweg.backends.llvm.codegen.sameness import digest, kernel_signature
 from thalweg.backends.llvm.codegen.tiles import Tiles, known_here
 from thalweg.backends.llvm.loops import Buffer, Loop, Schedule, Slot, Step, passes_of
 from thalweg.graph.node import Node
@@ -29,9 +29,27 @@ PER_INPUT, PER_OUTPUT = 4, 2
 VOID = ir.VoidType()
 
 
-Ready = Callable[[str, str], object]
 MANY = 64  # steps; a program of fewer is compiled well in little time
 PIECE = 1 << 17  # characters of IR that are compiled at one time
+
+
+@dataclass(frozen=True)
+class Text:
+    """The IR of functions that are compiled together.
+
+    ``what`` they are: kernels of a program of ``few`` or ``many``, ``common`` functions, or the
+    ``calls`` of all kernels, which take little of the time of a step, but much of LLVM's. The names
+    of kernels and of what they call say what is in them; the calls are of one program.
+    """
+
+    ir: str
+    what: str
+    defines: tuple[str, ...]
+    needs: tuple[str, ...]  # what is called, but defined by another text
+
+
+Ready = Callable[[Text], object]
+Known = Callable[[str], bool]
 
 
 @dataclass
@@ -54,24 +72,23 @@ class _Written(ir.Function):
 class ProgramWriter:
     """Writes the LLVM module of a schedule.
 
-    With ``ready`` the IR is given away in pieces, modules that call each other, so that the first
-    ones are compiled while the others are written, and what they are: ``few`` or ``many`` kernels,
-    ``common`` functions, or the ``calls`` of many kernels. These are a piece of their own: they
-    take little of the time of a step, and much of LLVM's.
+    With ``ready`` the IR is given away in pieces, so that the first ones are compiled while the
+    others are written. What is ``known`` by its name was compiled for an earlier program.
     """
 
     def __init__(
         self, schedule: Schedule, lanes: int, fused: bool, triple: str,
         emit_barrier: Callable[[ir.Module], ir.Function], ready: Ready | None = None,
+        known: Known = lambda name: False,
     ) -> None:  # fmt: skip
-        self.ready = ready
+        self.ready, self.known = ready, known
         self.schedule, self.lanes, self.emit_barrier = schedule, lanes, emit_barrier
         plain = lanes == 4 and triple.startswith(("x86", "i686"))
         self.kind = WideModule if lanes == 16 else PlainModule if plain else ir.Module
         self.triple = triple
-        self.module = self._new_module()
+        self.module, self.elsewhere = self._new_module(), self._new_module()
         self.common = CommonFunctions(apart=ready is not None)
-        self.tiles = Tiles(self.module, fused, self.common)
+        self.tiles = Tiles(self.module, self.elsewhere, fused, self.common, known)
         self.length = 0  # of the texts of this module's kernels
         self.written: dict[str, ir.Function] = {}  # by signature, and by text
         self.made: dict[str, ir.Function] = {}
@@ -83,14 +100,15 @@ class ProgramWriter:
     def write(self) -> Program:
         """Return the module with its kernels and the function ``run``."""
         self._functions(self.schedule)
-        if self.ready is not None and self.many:
+        if self.ready is not None:
             self._next_piece()
         self._run()
         text = str(self.module)
         if self.ready is not None:
-            self.ready(text, "calls" if self.many else "few")
-            for common in self.common.texts.values():
-                self.ready(common, "common")
+            for name, common in self.common.texts.items():
+                if not self.known(name):
+                    self.ready(Text(common, "common", (name,), ()))
+            self.ready(self._text("calls"))
         return Program(text, {k: f.name for k, (f, _) in self.functions.items()})
 
     def _new_module(self) -> ir.Module:
@@ -101,9 +119,17 @@ class ProgramWriter:
     def _next_piece(self) -> None:
         """Give this module away and begin another one."""
         assert self.ready is not None
-        self.ready(str(self.module), "many" if self.many else "few")
+        text = self._text("many" if self.many else "few")
+        if text.defines:
+            self.ready(text)
         self.module = self.tiles.module = self._new_module()
         self.length = 0
+
+    def _text(self, what: str) -> Text:
+        functions = [f for f in self.module.functions if not f.name.startswith("llvm.")]
+        defines = tuple(f.name for f in functions if not f.is_declaration and f.linkage == "")
+        needs = tuple(f.name for f in functions if f.is_declaration)
+        return Text(str(self.module), what, defines, needs)
 
     # --- kernels --------------------------------------------------------------------------
 
@@ -125,7 +151,13 @@ class ProgramWriter:
         if signature in self.written:
             return self.written[signature], buffers
         kind = ir.FunctionType(VOID, [POINTER] * (len(buffers) + 1) + [I64, I64])
-        function = _Written(self.module, kind, f"kernel{number}_{step.kernel.kind}")
+        name = f"kernel{number}_{step.kernel.kind}"
+        if self.ready is not None:
+            name = f"kernel_{step.kernel.kind}_{digest(self.many, signature)}"
+        if self.known(name):
+            function = self.written[signature] = ir.Function(self.elsewhere, kind, name)
+            return function, buffers
+        function = _Written(self.module, kind, name)
         function.attributes.add("nounwind")
         builder = ir.IRBuilder(function.append_basic_block("entry"))
         body = builder.append_basic_block("start")

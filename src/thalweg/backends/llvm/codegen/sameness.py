@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import fields
 
 from thalweg.backends.llvm.loops import Buffer, Plan, Step
 from thalweg.graph.node import Node
 from thalweg.graph.signature import describe
+
+
+def digest(*parts: object) -> str:
+    """Return a short text that stands for these, to name a function by what is in it."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def kernel_signature(step: Step, buffers: list[Buffer], stored: dict[int, Buffer]) -> str:
@@ -65,4 +71,4 @@ def _plan_text(plan: Plan, number: dict[int, int]) -> str:
     return str([number[id(v)] if isinstance(v, Node) else v for v in values])
 
 
-__all__ = ["kernel_signature"]
+__all__ = ["digest", "kernel_signature"]

@@ -19,6 +19,7 @@ from thalweg.backends.llvm.codegen.machine import (
     register_type,
     suffix,
 )
+from thalweg.backends.llvm.codegen.sameness import digest
 from thalweg.backends.llvm.loops import Axis, Plan
 from thalweg.graph.dtype import DType
 
@@ -35,8 +36,12 @@ AHEAD = 24  # steps of k: about what it takes to bring a line from a far cache
 class Tiles:
     """Makes the tile functions of one module; equal tiles are made once."""
 
-    def __init__(self, module: ir.Module, fused: bool, common: CommonFunctions) -> None:
+    def __init__(
+        self, module: ir.Module, elsewhere: ir.Module, fused: bool, common: CommonFunctions,
+        known: Callable[[str], bool],
+    ) -> None:  # fmt: skip
         self.module, self.common = module, common
+        self.elsewhere, self.known = elsewhere, known  # where tiles of earlier programs are named
         self.fused = fused  # whether the processor multiplies and adds in one instruction
         self._made: dict[object, ir.Function] = {}
 
@@ -57,7 +62,9 @@ class Tiles:
                plan.dots and (plan.n.b, columns))  # fmt: skip
         if key not in self._made:
             wide = columns if plan.dots else vectors
-            self._made[key] = self._make(plan, dtype, rows, wide, masked, step, depth)
+            what = "brief" if is_modest(plan) else "tile"
+            name = f"{what}_{rows}x{wide}_{digest(*key)}"
+            self._made[key] = self._make(name, plan, dtype, rows, wide, masked, step, depth)
         return known_here(self.module, self._made[key])
 
     @staticmethod
@@ -68,13 +75,14 @@ class Tiles:
         return plan.taps.index(plan.border.summed)
 
     def _make(
-        self, plan: Plan, dtype: DType, rows: int, vectors: int, masked: int, step: int,
-        depth: int,
+        self, name: str, plan: Plan, dtype: DType, rows: int, vectors: int, masked: int,
+        step: int, depth: int,
     ) -> ir.Function:  # fmt: skip
         types = [POINTER] * 3 if self.counted_tap(plan) is None else [POINTER] * 3 + [I64]
         kind = ir.FunctionType(ir.VoidType(), types)
-        name = "brief" if is_modest(plan) else "tile"
-        function = ir.Function(self.module, kind, f"{name}{len(self._made)}_{rows}x{vectors}")
+        if self.known(name):
+            return ir.Function(self.elsewhere, kind, name)
+        function = ir.Function(self.module, kind, name)
         for attribute in ("noinline", "nounwind"):
             function.attributes.add(attribute)
         for arg in function.args[:3]:

@@ -87,14 +87,16 @@ class Library:
     the C library, are found by name.
     """
 
-    def __init__(self, name: str, tracker: Any) -> None:
-        self._name = name
+    def __init__(self, name: str, tracker: Any, needs: tuple[Library, ...] = ()) -> None:
+        self._name, self._needs = name, needs  # which live as long as this one
         self._trackers = [tracker]
         self._addresses: dict[str, int] = {}
 
     @classmethod
-    def from_object(cls, *object_codes: bytes) -> Library:
+    def from_object(cls, *object_codes: bytes, needs: tuple[Library, ...] = ()) -> Library:
         """Load object code that :func:`build` returned, of one module or of several together.
+
+        Names that are not in it are looked for in the libraries that it ``needs``.
 
         Raises:
             RuntimeError: it is not object code of this machine; the message is LLVM's.
@@ -104,8 +106,10 @@ class Library:
             builder = llvm.JITLibraryBuilder()
             for code in object_codes:
                 builder.add_object_img(code)
+            for library in needs:
+                builder.add_jit_library(library._name)
             builder.add_current_process()
-            return cls(name, builder.link(_engine(), name))
+            return cls(name, builder.link(_engine(), name), needs)
 
     def address(self, name: str) -> int:
         """Return the address of an external function or variable of the library.
