@@ -76,8 +76,10 @@ def main(arguments: list[str]) -> int:
             lines.append(line.rstrip("\n"))
     if process.returncode:
         return process.returncode
-    start = max(i for i, text in enumerate(lines) if text.startswith("| workload | threads | ours"))
-    table = lines[start:]
+    starts = [i for i, text in enumerate(lines) if text.startswith("| workload | threads | ours")]
+    if not starts:  # the suite was asked for something else, such as --help
+        return 0
+    table = lines[starts[-1]:]
     options = " ".join(arguments)
     notes = different(losses(lines)) or ["The losses after the resident batches agree."]
     text = [BEGIN, "", f"{datetime.date.today()}, {processor()}, "
