@@ -16,6 +16,7 @@ from thalweg.backends.llvm import obtain
 from thalweg.backends.llvm.codegen import program
 from thalweg.backends.llvm.codegen.sameness import kernel_signature
 from thalweg.backends.llvm.codegen.tiles import Tiles
+from thalweg.backends.llvm.runtime import compilers
 from thalweg.backends.llvm.runtime.functions import Functions
 from thalweg.settings import settings
 
@@ -85,13 +86,13 @@ def test_one_signature_means_one_text(monkeypatch: pytest.MonkeyPatch) -> None:
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What LLVM is given to compile from now on."""
     given: list[str] = []
-    build = obtain.build
+    build = compilers.build
 
     def noted(text: str, *args: Any) -> bytes:
         given.append(text)
         return build(text, *args)
 
-    monkeypatch.setattr(obtain, "build", noted)
+    monkeypatch.setattr(compilers, "build", noted)
     return given
 
 

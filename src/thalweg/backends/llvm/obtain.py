@@ -6,6 +6,7 @@ import gc
 import hashlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -13,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from thalweg.backends.llvm.runtime import cache as disk
+from thalweg.backends.llvm.runtime.compilers import Compilers
 from thalweg.backends.llvm.runtime.functions import Functions
-from thalweg.backends.llvm.runtime.library import Library, build
+from thalweg.backends.llvm.runtime.library import Library
 from thalweg.backends.llvm.runtime.target import Target
 from thalweg.graph.node import Graph
 from thalweg.graph.signature import graph_signature
@@ -70,21 +72,17 @@ def _compiled(
     graph: Graph, target: Target, threads: int, functions: Functions
 ) -> tuple[bytes, dict[str, Any]]:
     """Compile what is not among the functions and add it; return the program's own code."""
-    from concurrent.futures import Future, ThreadPoolExecutor
-
     from thalweg.backends.llvm.codegen.program import Text
     from thalweg.backends.llvm.compile import lower, worthwhile_threads
 
     pieces: list[tuple[Text, Future[bytes]]] = []
-    with _collection_held(), ThreadPoolExecutor(1) as pool:  # LLVM lets Python go on writing
+    with _collection_held(), Compilers(target, threads) as compilers:
 
         def ready(text: Text) -> None:
-            level, codegen = _EFFORT[text.what]
-            pieces.append((text, pool.submit(build, text.ir, target, level, codegen)))
+            pieces.append((text, compilers.submit(text.ir, *_EFFORT[text.what])))
 
         made = lower(graph, target, threads, ready, functions.known)
-        codes = [(text, job.result()) for text, job in pieces]
-    *others, (calls, code) = codes
+    *others, (calls, code) = ((text, job.result()) for text, job in pieces)
     # What others call is loaded before them.
     for text, piece in sorted(others, key=lambda pair: pair[0].what != "common"):
         functions.keep(functions.add(piece, text.defines, text.needs), piece)
