@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,7 @@ from thalweg.graph.rewrite import topological
 from thalweg.graph.shape import Shape, contiguous_strides
 
 
-@dataclass(frozen=True)
-class Affine:
+class Affine(NamedTuple):
     """A whole number that depends linearly on the loop variables: ``base + sum(factor * loop)``."""
 
     base: int
@@ -42,6 +41,7 @@ class Affine:
 Index = tuple[Affine, ...]
 
 
+@lru_cache(maxsize=1 << 12)
 def identity_index(space: Shape) -> Index:
     """Return the index whose every axis is the loop of the same position."""
     rank = len(space)
@@ -453,6 +453,8 @@ def source_index(node: Node, index: Index, position: int = 0) -> Index | None:
     if node.op.kind == "identity":
         return index
     if node.op.kind == "elementwise" or name == "broadcast_to":
+        if source.shape == node.shape:
+            return index
         kept = index[len(index) - source.rank :]
         zero = Affine(0, (0,) * len(index[0].factors)) if index else None
         return tuple(
