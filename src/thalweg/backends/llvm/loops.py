@@ -450,11 +450,9 @@ def source_index(node: Node, index: Index, position: int = 0) -> Index | None:
     """Return where an element-wise, view or identity node reads its input, None if not affine."""
     source = node.inputs[position]
     name = node.op.name
-    if node.op.kind == "identity":
+    if node.op.kind == "identity" or (node.op.kind == "elementwise" and source.shape == node.shape):
         return index
     if node.op.kind == "elementwise" or name == "broadcast_to":
-        if source.shape == node.shape:
-            return index
         kept = index[len(index) - source.rank :]
         zero = Affine(0, (0,) * len(index[0].factors)) if index else None
         return tuple(
@@ -462,8 +460,7 @@ def source_index(node: Node, index: Index, position: int = 0) -> Index | None:
             for d, (i, n) in enumerate(zip(kept, source.shape, strict=True))
         )
     if name == "transpose":
-        axes = node.attrs["axes"]
-        return tuple(index[axes.index(d)] for d in range(source.rank))
+        return tuple(index[node.attrs["axes"].index(d)] for d in range(source.rank))
     if name == "slice":
         rows = zip(index, node.attrs["starts"], node.attrs["steps"], strict=True)
         return tuple(i.times(step, start) for i, start, step in rows)
