@@ -56,80 +56,103 @@ def emit_columns(
     emitter: Emitter, kernel: Kernel, share: Callable[[int], tuple[ir.Value, ir.Value]]
 ) -> None:
     """Emit a reduction over leading axes: lanes are columns; what follows is done per column."""
-    anchor = kernel.anchor
-    assert anchor is not None
-    source = anchor.inputs[0]
-    space, reduced = source.shape, anchor.attrs["axes"]
-    rank, b, m = len(space), emitter.builder, emitter.machine
-    kept = [d for d in range(rank) if d not in reduced]
-    last = kept[-1]
-    bounds = inner_bounds(space[last], emitter.lanes)
-    # several vectors side by side, so that their sums need not wait for each other
-    wide = next(v for v in (4, 3, 2, 1) if v == 1 or space[last] % (v * emitter.lanes) == 0)
-    blocks = -(-space[last] // (wide * emitter.lanes))
-    low, high = share(math.prod(space[d] for d in kept[:-1]) * blocks)
-    anchors = [n for n in kernel.members if n.op.kind == "reduction"]
-    starts = [start_value(m, n, emitter.lanes) for n in anchors]
-    cells = Cells(emitter, b.function.entry_basic_block)
-    sums = [[cells.new(s.ir.type) for s in starts] for _ in range(wide)]
-    index = identity_index(space)
-    cover = covering(space, reduced, emitter.lanes, divides=True) if last == rank - 1 else None
+    _Columns(emitter, kernel).emit(share)
 
-    def total(cells: list[ir.Value], number: int) -> Value:
-        return Value(b.load(cells[number], typ=starts[number].ir.type), anchors[number].dtype)
 
-    def add_all(places: list[ir.Value]) -> None:
+class _Columns:
+    """The reductions of one kernel, over the same columns, and what is computed from them."""
+
+    def __init__(self, emitter: Emitter, kernel: Kernel) -> None:
+        anchor = kernel.anchor
+        assert anchor is not None
+        self.emitter, self.kernel = emitter, kernel
+        self.space, self.reduced = anchor.inputs[0].shape, anchor.attrs["axes"]
+        rank, lanes = len(self.space), emitter.lanes
+        self.kept = [d for d in range(rank) if d not in self.reduced]
+        self.last = self.kept[-1]
+        columns = self.space[self.last]
+        # several vectors side by side, so that their sums need not wait for each other
+        self.wide = next(v for v in (4, 3, 2, 1) if v == 1 or columns % (v * lanes) == 0)
+        self.blocks = -(-columns // (self.wide * lanes))
+        self.index = identity_index(self.space)
+        self.anchors = [n for n in kernel.members if n.op.kind == "reduction"]
+        self.starts = [start_value(emitter.machine, n, lanes) for n in self.anchors]
+        alone = self.last == rank - 1
+        self.cover = covering(self.space, self.reduced, lanes, divides=True) if alone else None
+
+    def emit(self, share: Callable[[int], tuple[ir.Value, ir.Value]]) -> None:
+        """Emit this thread's blocks of columns."""
+        emitter, b = self.emitter, self.emitter.builder
+        outer, space = self.kept[:-1], self.space
+        low, high = share(math.prod(space[d] for d in outer) * self.blocks)
+        cells = Cells(emitter, b.function.entry_basic_block)
+        self.sums = [[cells.new(s.ir.type) for s in self.starts] for _ in range(self.wide)]
+        bounds = inner_bounds(space[self.last], emitter.lanes)
+        with counted(b, low, high, 1, "block") as unit:
+            emitter.loops = [I64(0)] * len(space)
+            emitter.prelude = None
+            block = b.urem(unit, I64(self.blocks)) if outer else unit
+            if outer:
+                row = b.udiv(unit, I64(self.blocks))
+                outer_position(emitter, row, [space[d] for d in outer], outer)
+            first = b.mul(block, I64(self.wide * emitter.lanes))
+            _masked_at_end(emitter, block, self.blocks, bounds, lambda: self._block(first))
+
+    def _block(self, first: ir.Value) -> None:
+        """Emit the columns of some vectors side by side."""
+        emitter, b = self.emitter, self.emitter.builder
+        emitter.vector = self.last
+        places = [b.add(first, I64(v * emitter.lanes)) for v in range(self.wide)]
+        for row in self.sums:
+            for cell, start in zip(row, self.starts, strict=True):
+                b.store(start.ir, cell)
+        mask = emitter.mask
+        self._add_all(places)
+        emitter.across, emitter.mask = {}, mask
+        for d in self.reduced:
+            emitter.loops[d] = I64(0)
+        for row, place in zip(self.sums, places, strict=True):
+            emitter.loops[self.last] = place
+            emitter.forget()
+            self._follow(row)
+        emitter.vector = None
+
+    def _add_all(self, places: list[ir.Value]) -> None:
         """Combine all rows, each onto the sums of its columns."""
+        emitter, m = self.emitter, self.emitter.machine
         memories: list[Memory] = [({}, {}) for _ in places]
 
         def body(recalls: bool) -> None:
-            for row, place, memory in zip(sums, places, memories, strict=True):
-                emitter.loops[last] = place
+            for row, place, memory in zip(self.sums, places, memories, strict=True):
+                emitter.loops[self.last] = place
                 emitter.forget()
                 if recalls:
-                    emitter.recall(memory, reduced)
-                for i, node in enumerate(anchors):
-                    x = m.splat(emitter.value(node.inputs[0], index), emitter.lanes)
-                    b.store(combine(m, node, total(row, i), x).ir, row[i])
+                    emitter.recall(memory, self.reduced)
+                for i, node in enumerate(self.anchors):
+                    x = m.splat(emitter.value(node.inputs[0], self.index), emitter.lanes)
+                    emitter.builder.store(combine(m, node, self._total(row, i), x).ir, row[i])
 
-        _rows_below(emitter, kernel, space, reduced, cover, body)
+        _rows_below(emitter, self.kernel, self.space, self.reduced, self.cover, body)
 
-    def column(first: ir.Value) -> None:
-        emitter.vector = last
-        places = [b.add(first, I64(v * emitter.lanes)) for v in range(wide)]
-        for row in sums:
-            for cell, start in zip(row, starts, strict=True):
-                b.store(start.ir, cell)
-        mask = emitter.mask
-        add_all(places)
-        emitter.across, emitter.mask = {}, mask
-        for d in reduced:
-            emitter.loops[d] = I64(0)
-        for row, place in zip(sums, places, strict=True):
-            emitter.loops[last] = place
-            emitter.forget()
-            for i, node in enumerate(anchors):
-                sum_ = total(row, i)
-                if cover is not None:
-                    sum_ = _fold_cover(m, node, sum_, cover)
-                emitter.given[id(node)] = always(m.rounded(sum_))
-            places_of = [(n, buf, column_index(n, index, reduced)) for n, buf in kernel.stores]
-            emitter.store_all(
-                (buf, linear(at, n.shape, rank), emitter.value(n, at)) for n, buf, at in places_of
-            )
-            for node in anchors:
-                del emitter.given[id(node)]
-        emitter.vector = None
+    def _follow(self, row: list[ir.Value]) -> None:
+        """Emit what is computed from the finished sums, and the stores."""
+        emitter, rank = self.emitter, len(self.space)
+        for i, node in enumerate(self.anchors):
+            total = self._total(row, i)
+            if self.cover is not None:
+                total = _fold_cover(emitter.machine, node, total, self.cover)
+            emitter.given[id(node)] = always(emitter.machine.rounded(total))
+        stores = self.kernel.stores
+        places = [(n, buf, column_index(n, self.index, self.reduced)) for n, buf in stores]
+        emitter.store_all(
+            (buf, linear(at, n.shape, rank), emitter.value(n, at)) for n, buf, at in places
+        )
+        for node in self.anchors:
+            del emitter.given[id(node)]
 
-    with counted(b, low, high, 1, "block") as unit:
-        emitter.loops = [I64(0)] * rank
-        emitter.prelude = None
-        block = b.urem(unit, I64(blocks)) if len(kept) > 1 else unit
-        if len(kept) > 1:
-            row = b.udiv(unit, I64(blocks))
-            outer_position(emitter, row, [space[d] for d in kept[:-1]], kept[:-1])
-        first = b.mul(block, I64(wide * emitter.lanes))
-        _masked_at_end(emitter, block, blocks, bounds, lambda: column(first))
+    def _total(self, cells: list[ir.Value], number: int) -> Value:
+        loaded = self.emitter.builder.load(cells[number], typ=self.starts[number].ir.type)
+        return Value(loaded, self.anchors[number].dtype)
 
 
 UNROLLED, WRITTEN = 16, 64  # rows that need no loop, and nodes that are written down for them
