@@ -12,16 +12,15 @@ from thalweg.backends.llvm.runtime.library import Library
 
 @dataclass(frozen=True)
 class Piece:
-    """Functions that were compiled together, and the names of those elsewhere that they call."""
+    """Functions that were compiled together, and the names of those elsewhere that they call.
 
+    ``name``: under which the object code is kept; it follows from what is defined.
+    """
+
+    name: str
     defines: tuple[str, ...]
     needs: tuple[str, ...]
     library: Library
-
-    @property
-    def name(self) -> str:
-        """The name under which its object code is kept: it follows from what it defines."""
-        return hashlib.sha256(" ".join(self.defines).encode()).hexdigest()
 
 
 class Functions:
@@ -35,7 +34,8 @@ class Functions:
 
     def __init__(self, key: str) -> None:
         self.key = key
-        self._home: dict[str, Piece] = {}
+        self._home: dict[str, Piece] = {}  # by name of a function
+        self._pieces: set[str] = set()
 
     def known(self, name: str) -> bool:
         """Return whether a function is here."""
@@ -43,10 +43,13 @@ class Functions:
 
     def add(self, code: bytes, defines: Iterable[str], needs: Iterable[str]) -> Piece:
         """Load object code; what it needs must be here, or be a function of the C library."""
-        libraries = tuple(p.library for p in self._homes(needs))
-        piece = Piece(tuple(defines), tuple(needs), Library.from_object(code, needs=libraries))
-        for name in piece.defines:
-            self._home.setdefault(name, piece)
+        defines, needs = tuple(defines), tuple(needs)
+        library = Library.from_object(code, needs=tuple(p.library for p in self._homes(needs)))
+        name = hashlib.sha256(" ".join(defines).encode()).hexdigest()
+        piece = Piece(name, defines, needs, library)
+        self._pieces.add(name)
+        for function in defines:
+            self._home.setdefault(function, piece)
         return piece
 
     def keep(self, piece: Piece, code: bytes) -> None:
@@ -56,9 +59,8 @@ class Functions:
 
     def load(self, names: Iterable[str]) -> bool:
         """Load pieces by name from disk, in order; return whether all were there."""
-        here = {piece.name for piece in self._home.values()}
         for name in names:
-            if name in here:
+            if name in self._pieces:
                 continue
             found = disk.load(f"{self.key}|{name}")
             if found is None:
