@@ -46,6 +46,12 @@ def helpers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return called
 
 
+@pytest.fixture
+def helpers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process has something else to do than to compile."""
+    monkeypatch.setattr(Compilers, "__enter__", lambda self: self)
+
+
 @pytest.mark.parametrize("most", [1, 2, 3])
 def test_every_text_is_compiled_once_and_right(helpers: list[Any], most: int) -> None:
     with Compilers(host(), most) as several:
@@ -55,9 +61,7 @@ def test_every_text_is_compiled_once_and_right(helpers: list[Any], most: int) ->
     assert all(h._process is None for h in helpers)  # they have ended
 
 
-def test_helpers_compile(helpers: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where this process has something else to do, the helper does all."""
-    monkeypatch.setattr(Compilers, "__enter__", lambda self: self)
+def test_helpers_compile(helpers: list[Any], helpers_alone: None) -> None:
     with Compilers(host(), 1) as several:
         jobs = [several.submit(text(i), 2, 2) for i in range(5)]
     assert helpers[0].answers == 5
@@ -65,29 +69,41 @@ def test_helpers_compile(helpers: list[Any], monkeypatch: pytest.MonkeyPatch) ->
     assert library.address("f4") > 0
 
 
-def test_a_text_that_is_wrong_is_reported_by_either(helpers: list[Any]) -> None:
-    with Compilers(host(), 2) as several:
-        jobs = [several.submit("define nothing", 1, 0) for _ in range(8)]
-    for job in jobs:
-        with pytest.raises(RuntimeError, match="parsing error"):
-            job.result()
+def test_a_helper_reports_a_text_that_is_wrong_and_goes_on(
+    helpers: list[Any], helpers_alone: None
+) -> None:
+    with Compilers(host(), 1) as several:
+        jobs = [several.submit(t, 1, 0) for t in ("define nothing", text(1))]
+    with pytest.raises(RuntimeError, match="parsing error"):
+        jobs[0].result()
+    assert jobs[1].result() == build(text(1), host(), 1, 0)
+    assert helpers[0].answers == 2
+
+
+def test_this_process_reports_a_text_that_is_wrong(helpers: list[Any]) -> None:
+    with Compilers(host(), 1) as several:
+        job = several.submit("define nothing", 1, 0)
+    with pytest.raises(RuntimeError, match="parsing error"):
+        job.result()
+    assert not helpers
 
 
 @pytest.mark.parametrize("how", ["killed", "missing", "mad"])
 def test_without_a_helper_this_process_compiles(
-    helpers: list[Any], how: str, monkeypatch: pytest.MonkeyPatch
+    helpers: list[Any], helpers_alone: None, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if how == "missing":
         monkeypatch.setattr(sys, "executable", "/nowhere/python")
     if how == "mad":
         answer = "print('thalweg compiles', flush=True); print('not a pickle', flush=True)"
         monkeypatch.setattr(compilers, "_SERVE", answer)
-    with Compilers(host(), 2) as several:
+    with Compilers(host(), 1) as several:
         jobs = [several.submit(text(0), 1, 0)]
         if how == "killed":
             os.kill(helpers[0]._process.pid, signal.SIGKILL)
         jobs += [several.submit(text(i), 1, 0) for i in range(1, 20)]
     assert [job.result() for job in jobs] == [build(text(i), host(), 1, 0) for i in range(20)]
+    assert how == "killed" or helpers[0].answers == 0
 
 
 def test_an_error_while_writing_ends_all(helpers: list[Any]) -> None:

@@ -134,7 +134,7 @@ def test_programs_share_what_is_alike(
 
 
 def test_what_programs_share_is_kept_on_disk(
-    compiled: list[str], another_process: Callable[[], None], tmp_path: Path
+    compiled: list[str], another_process: Callable[[], None]
 ) -> None:
     check(1013)
     check(1019)

@@ -31,6 +31,9 @@ _SERVE = (
 )
 
 
+_Job = tuple[str, int, int, "Future[bytes]"]  # text, level, codegen, result
+
+
 class Compilers:
     """Up to so many compilers that work at the same time; leaving the block waits for them.
 
@@ -93,9 +96,6 @@ class Compilers:
                 self._waiting -= len(text)
         if isinstance(compiler, _Helper):
             compiler.close()
-
-
-_Job = tuple[str, int, int, "Future[bytes]"]
 
 
 def _in_this_process(text: str, target: Target, level: int, codegen: int) -> bytes:
